@@ -1,0 +1,3 @@
+// Package recovery owns the form of recovery codes. It does not hash, store or
+// spend them.
+package recovery

@@ -1,0 +1,6 @@
+//go:build !testfault
+
+package store
+
+func beforeCommit() {}
+func afterCommit()  {}
