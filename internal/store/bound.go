@@ -16,6 +16,11 @@ func (t systemQueries) ActiveSince(idleSince int64) ([]Session, error) {
 	return t.q.activeSince(t.ctx, idleSince)
 }
 
+// Every event of a workspace in the order it was recorded, sequenced or not.
+func (t systemQueries) AllEvents(workspaceID string) ([]AuditEvent, error) {
+	return t.q.allEvents(t.ctx, workspaceID)
+}
+
 func (t systemQueries) AnyGrant(id string) (Grant, error) {
 	return t.q.anyGrant(t.ctx, id)
 }
@@ -301,6 +306,11 @@ func (t *Tx) GrantEntries(grantID string) ([]GrantEntry, error) {
 	return t.q.grantEntries(t.ctx, grantEntriesParams{WorkspaceID: t.workspace, GrantID: grantID})
 }
 
+// Messages about any grant, newest first.
+func (t *Tx) GrantMessages(template string) ([]Message, error) {
+	return t.q.grantMessages(t.ctx, grantMessagesParams{WorkspaceID: t.workspace, Template: template})
+}
+
 func (t *Tx) Grants() ([]Grant, error) {
 	return t.q.grants(t.ctx, t.workspace)
 }
@@ -316,6 +326,16 @@ func (t *Tx) GrantsOfSubject(subjectID string) ([]Grant, error) {
 
 func (t systemQueries) GrantsSince(since int64) ([]Grant, error) {
 	return t.q.grantsSince(t.ctx, since)
+}
+
+// Held to the end of the transaction, while it has not ended.
+func (t *Tx) HoldSession(id string) (Session, error) {
+	return t.q.holdSession(t.ctx, holdSessionParams{WorkspaceID: t.workspace, ID: id})
+}
+
+// Held to the end of the transaction: tries of one person are decided one after the other.
+func (t *Tx) HoldUser(id string) (User, error) {
+	return t.q.holdUser(t.ctx, holdUserParams{WorkspaceID: t.workspace, ID: id})
 }
 
 func (t *Tx) IdempotentAnswer(key string) (Idempotency, error) {
@@ -429,8 +449,9 @@ type InsertIdempotencyParams struct {
 	ExpiresAt int64
 }
 
-func (t *Tx) InsertIdempotency(arg InsertIdempotencyParams) error {
-	return t.q.insertIdempotency(t.ctx, insertIdempotencyParams{WorkspaceID: t.workspace, Key: arg.Key, GrantID: arg.GrantID, Answer: arg.Answer, ExpiresAt: arg.ExpiresAt})
+// Of two requests with one key the first has its answer kept.
+func (t *Tx) InsertIdempotency(arg InsertIdempotencyParams) (int64, error) {
+	return t.q.insertIdempotency(t.ctx, insertIdempotencyParams{WorkspaceID: t.workspace, Now: t.micros(), Key: arg.Key, GrantID: arg.GrantID, Answer: arg.Answer, ExpiresAt: arg.ExpiresAt})
 }
 
 // InsertLogParams are the values of InsertLog that the caller gives.
@@ -739,14 +760,21 @@ type PinLedgerRow = pinLedgerRow
 type PinLedgerParams struct {
 	DeviceID string
 	UserID   string
+	Hour     int64
 	Day      int64
 	Month    int64
 }
 
-// Wrong PINs of one person over every path: those of one device or with the
-// right key, within a day and a month, and all there are.
+// Wrong PINs of one person over every path: those of one device within an
+// hour, those of it or with the right key within a day and a month, and all
+// there are.
 func (t *Tx) PinLedger(arg PinLedgerParams) (PinLedgerRow, error) {
-	return t.q.pinLedger(t.ctx, pinLedgerParams{WorkspaceID: t.workspace, DeviceID: arg.DeviceID, UserID: arg.UserID, Day: arg.Day, Month: arg.Month})
+	return t.q.pinLedger(t.ctx, pinLedgerParams{WorkspaceID: t.workspace, DeviceID: arg.DeviceID, UserID: arg.UserID, Hour: arg.Hour, Day: arg.Day, Month: arg.Month})
+}
+
+// Whether anybody's PIN has so many digits: 1 or 0.
+func (t systemQueries) PinsOfLength(digits int64) (int64, error) {
+	return t.q.pinsOfLength(t.ctx, digits)
 }
 
 func (t *Tx) PolicyHistory() ([]Policy, error) {
@@ -762,8 +790,8 @@ func (t *Tx) PresentRefreshToken(hash string) (int64, error) {
 	return t.q.presentRefreshToken(t.ctx, presentRefreshTokenParams{Now: t.micros(), WorkspaceID: t.workspace, Hash: hash})
 }
 
-func (t *Tx) PutUserPin(userID string, verifier []byte) error {
-	return t.q.putUserPin(t.ctx, putUserPinParams{WorkspaceID: t.workspace, Now: t.micros(), UserID: userID, Verifier: verifier})
+func (t *Tx) PutUserPin(userID string, verifier []byte, digits int64) error {
+	return t.q.putUserPin(t.ctx, putUserPinParams{WorkspaceID: t.workspace, Now: t.micros(), UserID: userID, Verifier: verifier, Digits: digits})
 }
 
 func (t systemQueries) QueuedCount() (int64, error) {
@@ -789,13 +817,14 @@ type RecordedEventsParams struct {
 	Before  int64
 	FromAt  int64
 	ToAt    int64
+	Length  int32
 	Kind    string
 	Count   int32
 }
 
-// The workspace's share of one log, newest first, below an index; person, kind ("break_glass.%") and grant only where given.
+// The workspace's share of one log (0: the current one), newest first, below an index; person, beginning of the type and grant only where given.
 func (t *Tx) RecordedEvents(arg RecordedEventsParams) ([]RecordedEventsRow, error) {
-	return t.q.recordedEvents(t.ctx, recordedEventsParams{WorkspaceID: t.workspace, Log: arg.Log, UserID: arg.UserID, GrantID: arg.GrantID, Before: arg.Before, FromAt: arg.FromAt, ToAt: arg.ToAt, Kind: arg.Kind, Count: arg.Count})
+	return t.q.recordedEvents(t.ctx, recordedEventsParams{WorkspaceID: t.workspace, Log: arg.Log, UserID: arg.UserID, GrantID: arg.GrantID, Before: arg.Before, FromAt: arg.FromAt, ToAt: arg.ToAt, Length: arg.Length, Kind: arg.Kind, Count: arg.Count})
 }
 
 // RecordedLeavesRow is a row of RecordedLeaves.
@@ -853,6 +882,11 @@ func (t *Tx) ResetSessionPinMisses(id string) error {
 	return t.q.resetSessionPinMisses(t.ctx, resetSessionPinMissesParams{WorkspaceID: t.workspace, ID: id})
 }
 
+// A new key has nothing to do with what was tried with the old one.
+func (t *Tx) ResumeKeyPin(id string) error {
+	return t.q.resumeKeyPin(t.ctx, resumeKeyPinParams{WorkspaceID: t.workspace, ID: id})
+}
+
 func (t *Tx) ReviewGrant(id string, reviewerID string, review string) (int64, error) {
 	return t.q.reviewGrant(t.ctx, reviewGrantParams{WorkspaceID: t.workspace, ID: id, ReviewerID: reviewerID, Review: review})
 }
@@ -892,8 +926,9 @@ func (t *Tx) Session(id string) (Session, error) {
 	return t.q.session(t.ctx, sessionParams{WorkspaceID: t.workspace, ID: id})
 }
 
-func (t *Tx) SetGrantFlags(id string, flags string) error {
-	return t.q.setGrantFlags(t.ctx, setGrantFlagsParams{WorkspaceID: t.workspace, ID: id, Flags: flags})
+// Only over the flags that were read.
+func (t *Tx) SetGrantFlags(id string, flags string, was string) (int64, error) {
+	return t.q.setGrantFlags(t.ctx, setGrantFlagsParams{WorkspaceID: t.workspace, ID: id, Flags: flags, Was: was})
 }
 
 func (t *Tx) SetGrantIdentity(id string, identity string) error {
@@ -902,6 +937,10 @@ func (t *Tx) SetGrantIdentity(id string, identity string) error {
 
 func (t *Tx) SetPinStopped(id string, pinStoppedAt int64) error {
 	return t.q.setPinStopped(t.ctx, setPinStoppedParams{Now: t.micros(), WorkspaceID: t.workspace, ID: id, PinStoppedAt: pinStoppedAt})
+}
+
+func (t *Tx) SetRecoverySalt(id string, recoverySalt []byte) error {
+	return t.q.setRecoverySalt(t.ctx, setRecoverySaltParams{Now: t.micros(), WorkspaceID: t.workspace, ID: id, RecoverySalt: recoverySalt})
 }
 
 func (t *Tx) SetSessionGrant(id string, grantID string, endsBy int64) (int64, error) {
@@ -979,8 +1018,9 @@ func (t systemQueries) SettleMessage(arg SettleMessageParams) (int64, error) {
 	return t.q.settleMessage(t.ctx, settleMessageParams{ID: arg.ID, State: arg.State, SentAt: arg.SentAt, ProviderRef: arg.ProviderRef, Failure: arg.Failure, NextAt: arg.NextAt, Data: arg.Data, Attempts: arg.Attempts})
 }
 
+// A message that failed keeps in next_at when that was known.
 func (t systemQueries) SettleSentMessage(id string, state string, failure string) (int64, error) {
-	return t.q.settleSentMessage(t.ctx, settleSentMessageParams{ID: id, State: state, Failure: failure})
+	return t.q.settleSentMessage(t.ctx, settleSentMessageParams{Now: t.micros(), ID: id, State: state, Failure: failure})
 }
 
 func (t systemQueries) ShortenGrant(id string, expiresAt int64) error {

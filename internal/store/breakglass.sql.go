@@ -411,6 +411,55 @@ func (q *Queries) grantEntries(ctx context.Context, arg grantEntriesParams) ([]G
 	return items, nil
 }
 
+const grantMessages = `-- name: grantMessages :many
+SELECT id, workspace_id, user_id, channel, recipient, template, data, grant_id, state, attempts, next_at, created_at, sent_at, provider_ref, failure FROM message WHERE workspace_id = $1 AND grant_id <> '' AND template = $2 ORDER BY created_at DESC, id LIMIT 2000
+`
+
+type grantMessagesParams struct {
+	WorkspaceID string
+	Template    string
+}
+
+// Messages about any grant, newest first.
+func (q *Queries) grantMessages(ctx context.Context, arg grantMessagesParams) ([]Message, error) {
+	rows, err := q.db.QueryContext(ctx, grantMessages, arg.WorkspaceID, arg.Template)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Message
+	for rows.Next() {
+		var i Message
+		if err := rows.Scan(
+			&i.ID,
+			&i.WorkspaceID,
+			&i.UserID,
+			&i.Channel,
+			&i.Recipient,
+			&i.Template,
+			&i.Data,
+			&i.GrantID,
+			&i.State,
+			&i.Attempts,
+			&i.NextAt,
+			&i.CreatedAt,
+			&i.SentAt,
+			&i.ProviderRef,
+			&i.Failure,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const grants = `-- name: grants :many
 SELECT id, workspace_id, ref, kind, drill, subject_id, invoker, identity, category, reason, patient_ref, unidentified, event_id, device_id, code_id, pickup_verifier, pickup_misses, pickup_expires_at, flags, state, review, reviewer_id, acknowledged_at, acknowledged_by, started_at, expires_at, remaining, remaining_at, ended_at, ended_by FROM break_glass WHERE workspace_id = $1 ORDER BY started_at DESC, id LIMIT 500
 `
@@ -711,8 +760,10 @@ func (q *Queries) insertGrantEntry(ctx context.Context, arg insertGrantEntryPara
 	return err
 }
 
-const insertIdempotency = `-- name: insertIdempotency :exec
+const insertIdempotency = `-- name: insertIdempotency :execrows
 INSERT INTO idempotency (k, workspace_id, grant_id, answer, expires_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (k) DO UPDATE SET workspace_id = excluded.workspace_id, grant_id = excluded.grant_id, answer = excluded.answer, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= CAST($6 AS BIGINT)
 `
 
 type insertIdempotencyParams struct {
@@ -721,17 +772,23 @@ type insertIdempotencyParams struct {
 	GrantID     string
 	Answer      []byte
 	ExpiresAt   int64
+	Now         int64
 }
 
-func (q *Queries) insertIdempotency(ctx context.Context, arg insertIdempotencyParams) error {
-	_, err := q.db.ExecContext(ctx, insertIdempotency,
+// Of two requests with one key the first has its answer kept.
+func (q *Queries) insertIdempotency(ctx context.Context, arg insertIdempotencyParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, insertIdempotency,
 		arg.Key,
 		arg.WorkspaceID,
 		arg.GrantID,
 		arg.Answer,
 		arg.ExpiresAt,
+		arg.Now,
 	)
-	return err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const insertMessage = `-- name: insertMessage :exec
@@ -961,20 +1018,22 @@ func (q *Queries) openGrantOf(ctx context.Context, arg openGrantOfParams) (Grant
 
 const recordedEvents = `-- name: recordedEvents :many
 SELECT audit_leaf.log, audit_leaf.idx, audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.type, audit_event.outcome, audit_event.actor, audit_event.user_id, audit_event.session_id, audit_event.grant_id, audit_event.leaf FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_event.workspace_id = $1 AND audit_leaf.log = $2 AND audit_leaf.idx < $3
+WHERE audit_event.workspace_id = $1 AND audit_leaf.idx < $2
+    AND audit_leaf.log = CASE WHEN CAST($3 AS BIGINT) = 0 THEN (SELECT MAX(audit_log.log) FROM audit_log) ELSE CAST($3 AS BIGINT) END
     AND audit_event.at >= $4 AND audit_event.at < $5
-    AND (CAST($6 AS TEXT) = '' OR audit_event.user_id = $6) AND audit_event.type LIKE $7
-    AND (CAST($8 AS TEXT) = '' OR audit_event.grant_id = $8)
-ORDER BY audit_leaf.idx DESC LIMIT $9
+    AND (CAST($6 AS TEXT) = '' OR audit_event.user_id = $6) AND substr(audit_event.type, 1, CAST($7 AS INTEGER)) = $8
+    AND (CAST($9 AS TEXT) = '' OR audit_event.grant_id = $9)
+ORDER BY audit_leaf.idx DESC LIMIT $10
 `
 
 type recordedEventsParams struct {
 	WorkspaceID string
-	Log         int64
 	Before      int64
+	Log         int64
 	FromAt      int64
 	ToAt        int64
 	UserID      string
+	Length      int32
 	Kind        string
 	GrantID     string
 	Count       int32
@@ -995,15 +1054,16 @@ type recordedEventsRow struct {
 	Leaf        string
 }
 
-// The workspace's share of one log, newest first, below an index; person, kind ("break_glass.%") and grant only where given.
+// The workspace's share of one log (0: the current one), newest first, below an index; person, beginning of the type and grant only where given.
 func (q *Queries) recordedEvents(ctx context.Context, arg recordedEventsParams) ([]recordedEventsRow, error) {
 	rows, err := q.db.QueryContext(ctx, recordedEvents,
 		arg.WorkspaceID,
-		arg.Log,
 		arg.Before,
+		arg.Log,
 		arg.FromAt,
 		arg.ToAt,
 		arg.UserID,
+		arg.Length,
 		arg.Kind,
 		arg.GrantID,
 		arg.Count,
@@ -1105,19 +1165,29 @@ func (q *Queries) sealedCodes(ctx context.Context, workspaceID string) ([]Sealed
 	return items, nil
 }
 
-const setGrantFlags = `-- name: setGrantFlags :exec
-UPDATE break_glass SET flags = $1 WHERE workspace_id = $2 AND id = $3
+const setGrantFlags = `-- name: setGrantFlags :execrows
+UPDATE break_glass SET flags = $1 WHERE workspace_id = $2 AND id = $3 AND flags = $4
 `
 
 type setGrantFlagsParams struct {
 	Flags       string
 	WorkspaceID string
 	ID          string
+	Was         string
 }
 
-func (q *Queries) setGrantFlags(ctx context.Context, arg setGrantFlagsParams) error {
-	_, err := q.db.ExecContext(ctx, setGrantFlags, arg.Flags, arg.WorkspaceID, arg.ID)
-	return err
+// Only over the flags that were read.
+func (q *Queries) setGrantFlags(ctx context.Context, arg setGrantFlagsParams) (int64, error) {
+	result, err := q.db.ExecContext(ctx, setGrantFlags,
+		arg.Flags,
+		arg.WorkspaceID,
+		arg.ID,
+		arg.Was,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const setGrantIdentity = `-- name: setGrantIdentity :exec

@@ -441,7 +441,7 @@ func (q *Queries) insertUserKey(ctx context.Context, arg insertUserKeyParams) er
 
 const knowDevice = `-- name: knowDevice :exec
 INSERT INTO device_user (device_id, user_id, workspace_id, since, misses) VALUES ($1, $2, $3, $4, 0)
-ON CONFLICT (device_id, user_id) DO UPDATE SET misses = 0
+ON CONFLICT (device_id, user_id) DO UPDATE SET misses = 0 WHERE device_user.workspace_id = excluded.workspace_id
 `
 
 type knowDeviceParams struct {
@@ -590,50 +590,62 @@ func (q *Queries) pinHistory(ctx context.Context, arg pinHistoryParams) ([]PinHi
 }
 
 const pinLedger = `-- name: pinLedger :one
-SELECT CAST(COALESCE(SUM(CASE WHEN at > $1 AND (device_id = $2 OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS day,
-    CAST(COALESCE(SUM(CASE WHEN at > $3 AND (device_id = $2 OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS month,
+SELECT CAST(COALESCE(SUM(CASE WHEN at > $1 AND device_id = $2 AND path <> 'key_pin' THEN 1 ELSE 0 END), 0) AS BIGINT) AS hour,
+    CAST(COALESCE(SUM(CASE WHEN at > $3 AND (device_id = $2 OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS day,
+    CAST(COALESCE(SUM(CASE WHEN at > $4 AND (device_id = $2 OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS month,
     COUNT(*) AS total
-FROM pin_miss WHERE workspace_id = $4 AND user_id = $5
+FROM pin_miss WHERE workspace_id = $5 AND user_id = $6
 `
 
 type pinLedgerParams struct {
-	Day         int64
+	Hour        int64
 	DeviceID    string
+	Day         int64
 	Month       int64
 	WorkspaceID string
 	UserID      string
 }
 
 type pinLedgerRow struct {
+	Hour  int64
 	Day   int64
 	Month int64
 	Total int64
 }
 
-// Wrong PINs of one person over every path: those of one device or with the
-// right key, within a day and a month, and all there are.
+// Wrong PINs of one person over every path: those of one device within an
+// hour, those of it or with the right key within a day and a month, and all
+// there are.
 func (q *Queries) pinLedger(ctx context.Context, arg pinLedgerParams) (pinLedgerRow, error) {
 	row := q.db.QueryRowContext(ctx, pinLedger,
-		arg.Day,
+		arg.Hour,
 		arg.DeviceID,
+		arg.Day,
 		arg.Month,
 		arg.WorkspaceID,
 		arg.UserID,
 	)
 	var i pinLedgerRow
-	err := row.Scan(&i.Day, &i.Month, &i.Total)
+	err := row.Scan(
+		&i.Hour,
+		&i.Day,
+		&i.Month,
+		&i.Total,
+	)
 	return i, err
 }
 
 const putUserPin = `-- name: putUserPin :exec
-INSERT INTO user_pin (user_id, workspace_id, verifier, set_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (user_id) DO UPDATE SET verifier = excluded.verifier, set_at = excluded.set_at
+INSERT INTO user_pin (user_id, workspace_id, verifier, digits, set_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (user_id) DO UPDATE SET verifier = excluded.verifier, digits = excluded.digits, set_at = excluded.set_at
+WHERE user_pin.workspace_id = excluded.workspace_id
 `
 
 type putUserPinParams struct {
 	UserID      string
 	WorkspaceID string
 	Verifier    []byte
+	Digits      int64
 	Now         int64
 }
 
@@ -642,6 +654,7 @@ func (q *Queries) putUserPin(ctx context.Context, arg putUserPinParams) error {
 		arg.UserID,
 		arg.WorkspaceID,
 		arg.Verifier,
+		arg.Digits,
 		arg.Now,
 	)
 	return err
@@ -815,7 +828,7 @@ func (q *Queries) useClaim(ctx context.Context, arg useClaimParams) (Claim, erro
 }
 
 const userPin = `-- name: userPin :one
-SELECT user_id, workspace_id, verifier, set_at FROM user_pin WHERE workspace_id = $1 AND user_id = $2
+SELECT user_id, workspace_id, verifier, digits, set_at FROM user_pin WHERE workspace_id = $1 AND user_id = $2
 `
 
 type userPinParams struct {
@@ -830,6 +843,7 @@ func (q *Queries) userPin(ctx context.Context, arg userPinParams) (UserPin, erro
 		&i.UserID,
 		&i.WorkspaceID,
 		&i.Verifier,
+		&i.Digits,
 		&i.SetAt,
 	)
 	return i, err

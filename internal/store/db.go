@@ -43,17 +43,18 @@ type Config struct {
 
 // DB is a database. It is safe for concurrent use.
 type DB struct {
-	url      string
-	pg       bool
-	readOnly bool
-	reads    *sql.DB
-	writes   *sql.DB // the same as reads on PostgreSQL
-	writer   *writer // SQLite's one writer
-	clock    *Clock
-	fold     *audit.Fold
-	log      *slog.Logger
-	aside    string // a folder that goes with Close, or ""
-	frozen   atomic.Pointer[error]
+	url       string
+	pg        bool
+	readOnly  bool
+	reads     *sql.DB
+	writes    *sql.DB // the same as reads on PostgreSQL
+	writer    *writer // SQLite's one writer
+	writeName string  // of SQLite's file, with how it is written
+	clock     *Clock
+	fold      *audit.Fold
+	log       *slog.Logger
+	aside     string // a folder that goes with Close, or ""
+	frozen    atomic.Pointer[error]
 }
 
 // Freeze makes every act and upkeep fail with the given error until the process

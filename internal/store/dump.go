@@ -120,8 +120,9 @@ func dumpTable(ctx context.Context, conn *sql.Conn, out *json.Encoder, table str
 }
 
 // Load fills an empty, migrated database from what Dump wrote: whole, or not at
-// all.
-func (db *DB) Load(ctx context.Context, r io.Reader) error {
+// all. Before it is kept, usable is asked whether this installation's keysets
+// can be opened here; its error leaves the database empty.
+func (db *DB) Load(ctx context.Context, r io.Reader, usable func(installationID string, keysets []FirstKeyset) error) error {
 	zip, err := gzip.NewReader(r)
 	if err != nil {
 		return ErrBackup
@@ -134,7 +135,11 @@ func (db *DB) Load(ctx context.Context, r io.Reader) error {
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return db.classify(err)
 	}
-	if err := db.load(ctx, conn, bufio.NewReaderSize(zip, 1<<20)); err != nil {
+	err = db.load(ctx, conn, bufio.NewReaderSize(zip, 1<<20))
+	if err == nil {
+		err = loadedKeysets(ctx, conn, usable)
+	}
+	if err != nil {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return db.classify(err)
 	}
@@ -195,6 +200,30 @@ func (db *DB) load(ctx context.Context, conn *sql.Conn, r io.Reader) error {
 			return ErrBackup
 		}
 	}
+}
+
+func loadedKeysets(ctx context.Context, conn *sql.Conn, usable func(string, []FirstKeyset) error) error {
+	var id string
+	if err := conn.QueryRowContext(ctx, "SELECT id FROM installation").Scan(&id); err != nil {
+		return ErrBackup
+	}
+	rows, err := conn.QueryContext(ctx, "SELECT name, blob FROM keyset")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	var sets []FirstKeyset
+	for rows.Next() {
+		var k FirstKeyset
+		if err := rows.Scan(&k.Name, &k.Blob); err != nil {
+			return err
+		}
+		sets = append(sets, k)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return usable(id, sets)
 }
 
 func insertInto(table string, columns []string) string {

@@ -230,7 +230,7 @@ func (q *Queries) anySession(ctx context.Context, id string) (Session, error) {
 }
 
 const anyUser = `-- name: anyUser :one
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE id = $1
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE id = $1
 `
 
 func (q *Queries) anyUser(ctx context.Context, id string) (User, error) {
@@ -247,6 +247,7 @@ func (q *Queries) anyUser(ctx context.Context, id string) (User, error) {
 		&i.CreatedAt,
 		&i.CreatedBy,
 		&i.ClaimedAt,
+		&i.FirstSignedInAt,
 		&i.SignedInAt,
 		&i.DisabledAt,
 		&i.RoleChangedAt,
@@ -349,7 +350,7 @@ func (q *Queries) changedSessions(ctx context.Context, since int64) ([]Session, 
 }
 
 const changedUsers = `-- name: changedUsers :many
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE changed_at > $1
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE changed_at > $1
 `
 
 func (q *Queries) changedUsers(ctx context.Context, since int64) ([]User, error) {
@@ -372,6 +373,7 @@ func (q *Queries) changedUsers(ctx context.Context, since int64) ([]User, error)
 			&i.CreatedAt,
 			&i.CreatedBy,
 			&i.ClaimedAt,
+			&i.FirstSignedInAt,
 			&i.SignedInAt,
 			&i.DisabledAt,
 			&i.RoleChangedAt,
@@ -1059,6 +1061,18 @@ func (q *Queries) overdueSessions(ctx context.Context, now int64) ([]Session, er
 	return items, nil
 }
 
+const pinsOfLength = `-- name: pinsOfLength :one
+SELECT COUNT(*) FROM (SELECT user_id FROM user_pin WHERE digits = $1 LIMIT 1) AS one
+`
+
+// Whether anybody's PIN has so many digits: 1 or 0.
+func (q *Queries) pinsOfLength(ctx context.Context, digits int64) (int64, error) {
+	row := q.db.QueryRowContext(ctx, pinsOfLength, digits)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const postponeMessage = `-- name: postponeMessage :execrows
 UPDATE message SET attempts = attempts - 1, next_at = $1 WHERE id = $2 AND state = 'queued' AND attempts = $3
 `
@@ -1230,17 +1244,24 @@ func (q *Queries) settleMessage(ctx context.Context, arg settleMessageParams) (i
 }
 
 const settleSentMessage = `-- name: settleSentMessage :execrows
-UPDATE message SET state = $1, failure = $2, next_at = 0 WHERE id = $3 AND state = 'sent'
+UPDATE message SET state = $1, failure = $2, next_at = $3 WHERE id = $4 AND state = 'sent'
 `
 
 type settleSentMessageParams struct {
 	State   string
 	Failure string
+	Now     int64
 	ID      string
 }
 
+// A message that failed keeps in next_at when that was known.
 func (q *Queries) settleSentMessage(ctx context.Context, arg settleSentMessageParams) (int64, error) {
-	result, err := q.db.ExecContext(ctx, settleSentMessage, arg.State, arg.Failure, arg.ID)
+	result, err := q.db.ExecContext(ctx, settleSentMessage,
+		arg.State,
+		arg.Failure,
+		arg.Now,
+		arg.ID,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -1337,7 +1358,7 @@ func (q *Queries) takeLease(ctx context.Context, arg takeLeaseParams) (int64, er
 }
 
 const undeliveredCount = `-- name: undeliveredCount :one
-SELECT COUNT(*) FROM message WHERE state = 'failed' AND created_at > $1
+SELECT COUNT(*) FROM message WHERE state = 'failed' AND next_at > $1
 `
 
 func (q *Queries) undeliveredCount(ctx context.Context, since int64) (int64, error) {
@@ -1348,7 +1369,7 @@ func (q *Queries) undeliveredCount(ctx context.Context, since int64) (int64, err
 }
 
 const usersByEmail = `-- name: usersByEmail :many
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE email = $1 AND email <> '' ORDER BY id LIMIT 3
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE email = $1 AND email <> '' ORDER BY id LIMIT 3
 `
 
 // Across workspaces: the identifier alone decides only when it is the only one.
@@ -1372,6 +1393,7 @@ func (q *Queries) usersByEmail(ctx context.Context, email string) ([]User, error
 			&i.CreatedAt,
 			&i.CreatedBy,
 			&i.ClaimedAt,
+			&i.FirstSignedInAt,
 			&i.SignedInAt,
 			&i.DisabledAt,
 			&i.RoleChangedAt,

@@ -25,7 +25,15 @@ func (db *DB) Migrate(ctx context.Context, migrateURL string) error {
 		return errReadOnlyDB
 	}
 	conn, app := db.writes, ""
-	if db.pg && migrateURL != "" {
+	switch {
+	case !db.pg: // the one connection for writes may be the writer's
+		own, err := sql.Open("sqlite", db.writeName+"&_txlock=immediate")
+		if err != nil {
+			return fmt.Errorf("couldn't open the database: %w", err)
+		}
+		defer func() { _ = own.Close() }()
+		conn = own
+	case migrateURL != "":
 		owner := &DB{}
 		if err := owner.openPostgres(migrateURL); err != nil {
 			return err
@@ -41,13 +49,26 @@ func (db *DB) Migrate(ctx context.Context, migrateURL string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.Up(ctx); err != nil {
+	if err := up(ctx, p); err != nil {
 		return fmt.Errorf("couldn't bring the schema up to date: %w", db.classify(err))
 	}
 	if app != "" {
 		return db.grant(ctx, conn, app)
 	}
 	return nil
+}
+
+// up runs the migrations. Of two processes that do so at once on SQLite, where
+// no lock table keeps them apart, one fails in a transaction of its own and has
+// nothing left to do when it looks again.
+func up(ctx context.Context, p *goose.Provider) error {
+	var err error
+	for range 3 {
+		if _, err = p.Up(ctx); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // SchemaVersion returns the schema's version and the newest one known here.
@@ -92,15 +113,16 @@ func (db *DB) grant(ctx context.Context, owner *sql.DB, app string) error {
 	if err != nil {
 		return db.classify(err)
 	}
+	defer func() { _ = rows.Close() }()
 	var tables []string
 	for rows.Next() {
 		var t string
 		if err := rows.Scan(&t); err != nil {
-			return errors.Join(err, rows.Close())
+			return db.classify(err)
 		}
 		tables = append(tables, t)
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := rows.Err(); err != nil {
 		return db.classify(err)
 	}
 	// At once: a server that is running meanwhile is never without its rights.

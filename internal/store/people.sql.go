@@ -44,6 +44,48 @@ func (q *Queries) currentPolicy(ctx context.Context, workspaceID string) (Policy
 	return i, err
 }
 
+const holdUser = `-- name: holdUser :one
+UPDATE users SET pin_misses = pin_misses WHERE workspace_id = $1 AND id = $2 RETURNING id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at
+`
+
+type holdUserParams struct {
+	WorkspaceID string
+	ID          string
+}
+
+// Held to the end of the transaction: tries of one person are decided one after the other.
+func (q *Queries) holdUser(ctx context.Context, arg holdUserParams) (User, error) {
+	row := q.db.QueryRowContext(ctx, holdUser, arg.WorkspaceID, arg.ID)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.WorkspaceID,
+		&i.Email,
+		&i.Name,
+		&i.Phone,
+		&i.Role,
+		&i.Visiting,
+		&i.CreatedAt,
+		&i.CreatedBy,
+		&i.ClaimedAt,
+		&i.FirstSignedInAt,
+		&i.SignedInAt,
+		&i.DisabledAt,
+		&i.RoleChangedAt,
+		&i.RoleChangedBy,
+		&i.AdminUntil,
+		&i.ReviewerUntil,
+		&i.RecoverySalt,
+		&i.PinMisses,
+		&i.PauseLevel,
+		&i.PausedUntil,
+		&i.PinStoppedAt,
+		&i.Rev,
+		&i.ChangedAt,
+	)
+	return i, err
+}
+
 const insertContactHistory = `-- name: insertContactHistory :exec
 INSERT INTO contact_history (id, workspace_id, user_id, channel, value, replaced_at)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -97,11 +139,11 @@ func (q *Queries) insertPolicy(ctx context.Context, arg insertPolicyParams) erro
 }
 
 const insertUser = `-- name: insertUser :exec
-INSERT INTO users (id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at,
-    disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level,
+INSERT INTO users (id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at,
+    signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level,
     paused_until, pin_stopped_at, rev, changed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0,
-    0, $8, $9, 0, 0, $11, 0, 0, 0, 0, 1, $8)
+    0, 0, $8, $9, 0, 0, $11, 0, 0, 0, 0, 1, $8)
 `
 
 type insertUserParams struct {
@@ -229,6 +271,21 @@ func (q *Queries) recentContacts(ctx context.Context, arg recentContactsParams) 
 	return items, nil
 }
 
+const resumeKeyPin = `-- name: resumeKeyPin :exec
+UPDATE users SET pin_misses = 0, pause_level = 0, paused_until = 0 WHERE workspace_id = $1 AND id = $2
+`
+
+type resumeKeyPinParams struct {
+	WorkspaceID string
+	ID          string
+}
+
+// A new key has nothing to do with what was tried with the old one.
+func (q *Queries) resumeKeyPin(ctx context.Context, arg resumeKeyPinParams) error {
+	_, err := q.db.ExecContext(ctx, resumeKeyPin, arg.WorkspaceID, arg.ID)
+	return err
+}
+
 const setPinStopped = `-- name: setPinStopped :exec
 UPDATE users SET pin_stopped_at = $1, rev = rev + 1, changed_at = $2 WHERE workspace_id = $3 AND id = $4
 `
@@ -243,6 +300,27 @@ type setPinStoppedParams struct {
 func (q *Queries) setPinStopped(ctx context.Context, arg setPinStoppedParams) error {
 	_, err := q.db.ExecContext(ctx, setPinStopped,
 		arg.PinStoppedAt,
+		arg.Now,
+		arg.WorkspaceID,
+		arg.ID,
+	)
+	return err
+}
+
+const setRecoverySalt = `-- name: setRecoverySalt :exec
+UPDATE users SET recovery_salt = $1, rev = rev + 1, changed_at = $2 WHERE workspace_id = $3 AND id = $4
+`
+
+type setRecoverySaltParams struct {
+	RecoverySalt []byte
+	Now          int64
+	WorkspaceID  string
+	ID           string
+}
+
+func (q *Queries) setRecoverySalt(ctx context.Context, arg setRecoverySaltParams) error {
+	_, err := q.db.ExecContext(ctx, setRecoverySalt,
+		arg.RecoverySalt,
 		arg.Now,
 		arg.WorkspaceID,
 		arg.ID,
@@ -392,7 +470,8 @@ func (q *Queries) setUserRole(ctx context.Context, arg setUserRoleParams) error 
 }
 
 const setUserSignedIn = `-- name: setUserSignedIn :exec
-UPDATE users SET signed_in_at = $1, pin_misses = 0, pause_level = 0, paused_until = 0
+UPDATE users SET signed_in_at = $1, first_signed_in_at = CASE WHEN first_signed_in_at = 0 THEN $1 ELSE first_signed_in_at END,
+    pin_misses = 0, pause_level = 0, paused_until = 0
 WHERE workspace_id = $2 AND id = $3
 `
 
@@ -468,7 +547,7 @@ func (q *Queries) touchWorkspace(ctx context.Context, arg touchWorkspaceParams) 
 }
 
 const user = `-- name: user :one
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 AND id = $2
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 AND id = $2
 `
 
 type userParams struct {
@@ -490,6 +569,7 @@ func (q *Queries) user(ctx context.Context, arg userParams) (User, error) {
 		&i.CreatedAt,
 		&i.CreatedBy,
 		&i.ClaimedAt,
+		&i.FirstSignedInAt,
 		&i.SignedInAt,
 		&i.DisabledAt,
 		&i.RoleChangedAt,
@@ -508,7 +588,7 @@ func (q *Queries) user(ctx context.Context, arg userParams) (User, error) {
 }
 
 const userByEmail = `-- name: userByEmail :one
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 AND email = $2 AND email <> ''
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 AND email = $2 AND email <> ''
 `
 
 type userByEmailParams struct {
@@ -530,6 +610,7 @@ func (q *Queries) userByEmail(ctx context.Context, arg userByEmailParams) (User,
 		&i.CreatedAt,
 		&i.CreatedBy,
 		&i.ClaimedAt,
+		&i.FirstSignedInAt,
 		&i.SignedInAt,
 		&i.DisabledAt,
 		&i.RoleChangedAt,
@@ -548,7 +629,7 @@ func (q *Queries) userByEmail(ctx context.Context, arg userByEmailParams) (User,
 }
 
 const users = `-- name: users :many
-SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 ORDER BY name, id
+SELECT id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at, signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level, paused_until, pin_stopped_at, rev, changed_at FROM users WHERE workspace_id = $1 ORDER BY name, id
 `
 
 func (q *Queries) users(ctx context.Context, workspaceID string) ([]User, error) {
@@ -571,6 +652,7 @@ func (q *Queries) users(ctx context.Context, workspaceID string) ([]User, error)
 			&i.CreatedAt,
 			&i.CreatedBy,
 			&i.ClaimedAt,
+			&i.FirstSignedInAt,
 			&i.SignedInAt,
 			&i.DisabledAt,
 			&i.RoleChangedAt,

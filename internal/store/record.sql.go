@@ -9,6 +9,45 @@ import (
 	"context"
 )
 
+const allEvents = `-- name: allEvents :many
+SELECT id, at, workspace_id, type, outcome, actor, user_id, session_id, grant_id, leaf FROM audit_event WHERE workspace_id = $1 ORDER BY at, id
+`
+
+// Every event of a workspace in the order it was recorded, sequenced or not.
+func (q *Queries) allEvents(ctx context.Context, workspaceID string) ([]AuditEvent, error) {
+	rows, err := q.db.QueryContext(ctx, allEvents, workspaceID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditEvent
+	for rows.Next() {
+		var i AuditEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.At,
+			&i.WorkspaceID,
+			&i.Type,
+			&i.Outcome,
+			&i.Actor,
+			&i.UserID,
+			&i.SessionID,
+			&i.GrantID,
+			&i.Leaf,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const checkpointBefore = `-- name: checkpointBefore :one
 SELECT log, size, note, at FROM audit_checkpoint WHERE log = $1 AND at <= $2 ORDER BY size DESC LIMIT 1
 `

@@ -307,29 +307,30 @@ type Throttle struct {
 }
 
 type User struct {
-	ID            string
-	WorkspaceID   string
-	Email         string
-	Name          string
-	Phone         string
-	Role          string
-	Visiting      int64
-	CreatedAt     int64
-	CreatedBy     string
-	ClaimedAt     int64
-	SignedInAt    int64
-	DisabledAt    int64
-	RoleChangedAt int64
-	RoleChangedBy string
-	AdminUntil    int64
-	ReviewerUntil int64
-	RecoverySalt  []byte
-	PinMisses     int64
-	PauseLevel    int64
-	PausedUntil   int64
-	PinStoppedAt  int64
-	Rev           int64
-	ChangedAt     int64
+	ID              string
+	WorkspaceID     string
+	Email           string
+	Name            string
+	Phone           string
+	Role            string
+	Visiting        int64
+	CreatedAt       int64
+	CreatedBy       string
+	ClaimedAt       int64
+	FirstSignedInAt int64
+	SignedInAt      int64
+	DisabledAt      int64
+	RoleChangedAt   int64
+	RoleChangedBy   string
+	AdminUntil      int64
+	ReviewerUntil   int64
+	RecoverySalt    []byte
+	PinMisses       int64
+	PauseLevel      int64
+	PausedUntil     int64
+	PinStoppedAt    int64
+	Rev             int64
+	ChangedAt       int64
 }
 
 type UserKey struct {
@@ -345,6 +346,7 @@ type UserPin struct {
 	UserID      string
 	WorkspaceID string
 	Verifier    []byte
+	Digits      int64
 	SetAt       int64
 }
 

@@ -127,6 +127,53 @@ func (q *Queries) freshenSession(ctx context.Context, arg freshenSessionParams) 
 	return err
 }
 
+const holdSession = `-- name: holdSession :one
+UPDATE session SET pin_misses = pin_misses WHERE workspace_id = $1 AND id = $2 AND state <> 'ended' RETURNING id, workspace_id, user_id, device_id, grant_id, state, end_reason, acr, amr, method, factor_used, ip, ip_range, user_agent, auth_time, fresh_at, created_at, last_activity, locked_at, ended_at, absolute_at, lock_expires_at, skey_hash, skey_prev_hash, skey_sealed, skey_rotated_at, pin_misses, rev, changed_at
+`
+
+type holdSessionParams struct {
+	WorkspaceID string
+	ID          string
+}
+
+// Held to the end of the transaction, while it has not ended.
+func (q *Queries) holdSession(ctx context.Context, arg holdSessionParams) (Session, error) {
+	row := q.db.QueryRowContext(ctx, holdSession, arg.WorkspaceID, arg.ID)
+	var i Session
+	err := row.Scan(
+		&i.ID,
+		&i.WorkspaceID,
+		&i.UserID,
+		&i.DeviceID,
+		&i.GrantID,
+		&i.State,
+		&i.EndReason,
+		&i.Acr,
+		&i.Amr,
+		&i.Method,
+		&i.FactorUsed,
+		&i.IP,
+		&i.IPRange,
+		&i.UserAgent,
+		&i.AuthTime,
+		&i.FreshAt,
+		&i.CreatedAt,
+		&i.LastActivity,
+		&i.LockedAt,
+		&i.EndedAt,
+		&i.AbsoluteAt,
+		&i.LockExpiresAt,
+		&i.SkeyHash,
+		&i.SkeyPrevHash,
+		&i.SkeySealed,
+		&i.SkeyRotatedAt,
+		&i.PinMisses,
+		&i.Rev,
+		&i.ChangedAt,
+	)
+	return i, err
+}
+
 const insertRefreshToken = `-- name: insertRefreshToken :exec
 INSERT INTO refresh_token (hash, session_id, workspace_id, device_id, ip_range, created_at, rotated_at, successor, presented_at)
 VALUES ($1, $2, $3, $4, $5, $6, 0, '', 0)

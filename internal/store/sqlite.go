@@ -29,7 +29,8 @@ func (db *DB) openSQLite(path string) error {
 	pragmas := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 		"recursive_triggers(1)", "trusted_schema(0)"}}
 	var err error
-	if db.writes, err = sql.Open("sqlite", sqliteName(path, pragmas)); err != nil {
+	db.writeName = sqliteName(path, pragmas)
+	if db.writes, err = sql.Open("sqlite", db.writeName); err != nil {
 		return fmt.Errorf("couldn't open the database: %w", err)
 	}
 	db.writes.SetMaxOpenConns(1)
@@ -137,6 +138,9 @@ func (w *writer) batch(first *job) {
 		} else {
 			in = append(in, j)
 			events = append(events, j.act.events...)
+			if j.act.newLog {
+				w.head = nil
+			}
 		}
 		j = nil
 		if len(in) < maxBatch && broken == nil {

@@ -29,6 +29,7 @@ type act struct {
 	queue  bool // events wait for the sequencer
 	rw     bool
 	wrote  bool
+	newLog bool // a log was begun
 	events []recorded
 	told   bool // an event was recorded or summed
 	after  []func()
@@ -162,6 +163,7 @@ func (w watched) writes(query string) error {
 			return errReadOnly
 		}
 		w.a.wrote = true
+		w.a.newLog = w.a.newLog || strings.HasPrefix(query, "-- name: insertLog ")
 	}
 	return nil
 }

@@ -37,6 +37,10 @@ VALUES (@id, @slug, @name, @time_zone, @reach, @now, @code_salt, 1, 1, 1, @now);
 -- Across workspaces: the identifier alone decides only when it is the only one.
 SELECT * FROM users WHERE email = @email AND email <> '' ORDER BY id LIMIT 3;
 
+-- name: pinsOfLength :one
+-- Whether anybody's PIN has so many digits: 1 or 0.
+SELECT COUNT(*) FROM (SELECT user_id FROM user_pin WHERE digits = @digits LIMIT 1) AS one;
+
 -- name: anyUser :one
 SELECT * FROM users WHERE id = @id;
 
@@ -151,10 +155,11 @@ SELECT * FROM message WHERE state = 'sent' AND next_at > 0 AND next_at <= @now O
 UPDATE message SET next_at = @next_at WHERE id = @id AND state = 'sent' AND next_at = @was;
 
 -- name: settleSentMessage :execrows
-UPDATE message SET state = @state, failure = @failure, next_at = 0 WHERE id = @id AND state = 'sent';
+-- A message that failed keeps in next_at when that was known.
+UPDATE message SET state = @state, failure = @failure, next_at = @now WHERE id = @id AND state = 'sent';
 
 -- name: undeliveredCount :one
-SELECT COUNT(*) FROM message WHERE state = 'failed' AND created_at > @since;
+SELECT COUNT(*) FROM message WHERE state = 'failed' AND next_at > @since;
 
 -- name: queuedCount :one
 SELECT COUNT(*) FROM message WHERE state = 'queued' AND attempts > 0;

@@ -75,3 +75,7 @@ SELECT id, hash FROM audit_node WHERE log = @log AND id >= @from_id ORDER BY id 
 
 -- name: countNodes :one
 SELECT COUNT(*) FROM audit_node WHERE log = @log;
+
+-- name: allEvents :many
+-- Every event of a workspace in the order it was recorded, sequenced or not.
+SELECT * FROM audit_event WHERE workspace_id = @workspace_id ORDER BY at, id;

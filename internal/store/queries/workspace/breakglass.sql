@@ -33,8 +33,9 @@ WHERE workspace_id = @workspace_id AND id = @id AND state = 'active';
 -- name: setGrantIdentity :exec
 UPDATE break_glass SET identity = @identity WHERE workspace_id = @workspace_id AND id = @id;
 
--- name: setGrantFlags :exec
-UPDATE break_glass SET flags = @flags WHERE workspace_id = @workspace_id AND id = @id;
+-- name: setGrantFlags :execrows
+-- Only over the flags that were read.
+UPDATE break_glass SET flags = @flags WHERE workspace_id = @workspace_id AND id = @id AND flags = @was;
 
 -- name: countPickupMiss :one
 UPDATE break_glass SET pickup_misses = pickup_misses + 1 WHERE workspace_id = @workspace_id AND id = @id AND pickup_misses < 5 RETURNING pickup_misses;
@@ -76,8 +77,11 @@ UPDATE sealed_code SET used_at = @now, grant_id = @grant_id WHERE workspace_id =
 -- An unspent code that let somebody into an open grant unlocks the session it opened there, too.
 UPDATE sealed_code SET grant_id = @grant_id WHERE workspace_id = @workspace_id AND id = @id AND used_at = 0;
 
--- name: insertIdempotency :exec
-INSERT INTO idempotency (k, workspace_id, grant_id, answer, expires_at) VALUES (@k, @workspace_id, @grant_id, @answer, @expires_at);
+-- name: insertIdempotency :execrows
+-- Of two requests with one key the first has its answer kept.
+INSERT INTO idempotency (k, workspace_id, grant_id, answer, expires_at) VALUES (@k, @workspace_id, @grant_id, @answer, @expires_at)
+ON CONFLICT (k) DO UPDATE SET workspace_id = excluded.workspace_id, grant_id = excluded.grant_id, answer = excluded.answer, expires_at = excluded.expires_at
+WHERE idempotency.expires_at <= CAST(@now AS BIGINT);
 
 -- name: idempotentAnswer :one
 SELECT * FROM idempotency WHERE workspace_id = @workspace_id AND k = @k AND expires_at > @now;
@@ -88,6 +92,10 @@ VALUES (@id, @workspace_id, @user_id, @channel, @recipient, @template, @data, @g
 
 -- name: messagesOfGrant :many
 SELECT * FROM message WHERE workspace_id = @workspace_id AND grant_id = @grant_id ORDER BY created_at, id;
+
+-- name: grantMessages :many
+-- Messages about any grant, newest first.
+SELECT * FROM message WHERE workspace_id = @workspace_id AND grant_id <> '' AND template = @template ORDER BY created_at DESC, id LIMIT 2000;
 
 -- name: messages :many
 SELECT * FROM message WHERE workspace_id = @workspace_id ORDER BY created_at DESC, id LIMIT 200;
@@ -111,10 +119,11 @@ WHERE audit_event.workspace_id = @workspace_id AND audit_event.at >= @from_at AN
 ORDER BY audit_leaf.idx LIMIT @count;
 
 -- name: recordedEvents :many
--- The workspace's share of one log, newest first, below an index; person, kind ("break_glass.%") and grant only where given.
+-- The workspace's share of one log (0: the current one), newest first, below an index; person, beginning of the type and grant only where given.
 SELECT audit_leaf.log, audit_leaf.idx, audit_event.* FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_event.workspace_id = @workspace_id AND audit_leaf.log = @log AND audit_leaf.idx < @before
+WHERE audit_event.workspace_id = @workspace_id AND audit_leaf.idx < @before
+    AND audit_leaf.log = CASE WHEN CAST(@log AS BIGINT) = 0 THEN (SELECT MAX(audit_log.log) FROM audit_log) ELSE CAST(@log AS BIGINT) END
     AND audit_event.at >= @from_at AND audit_event.at < @to_at
-    AND (CAST(@user_id AS TEXT) = '' OR audit_event.user_id = @user_id) AND audit_event.type LIKE @kind
+    AND (CAST(@user_id AS TEXT) = '' OR audit_event.user_id = @user_id) AND substr(audit_event.type, 1, CAST(@length AS INTEGER)) = @kind
     AND (CAST(@grant_id AS TEXT) = '' OR audit_event.grant_id = @grant_id)
 ORDER BY audit_leaf.idx DESC LIMIT @count;

@@ -16,8 +16,9 @@ WHERE workspace_id = @workspace_id AND user_id = @user_id AND id <> @keep_id AND
 UPDATE user_key SET verifier = @verifier WHERE workspace_id = @workspace_id AND id = @id AND verifier = @was;
 
 -- name: putUserPin :exec
-INSERT INTO user_pin (user_id, workspace_id, verifier, set_at) VALUES (@user_id, @workspace_id, @verifier, @now)
-ON CONFLICT (user_id) DO UPDATE SET verifier = excluded.verifier, set_at = excluded.set_at;
+INSERT INTO user_pin (user_id, workspace_id, verifier, digits, set_at) VALUES (@user_id, @workspace_id, @verifier, @digits, @now)
+ON CONFLICT (user_id) DO UPDATE SET verifier = excluded.verifier, digits = excluded.digits, set_at = excluded.set_at
+WHERE user_pin.workspace_id = excluded.workspace_id;
 
 -- name: userPin :one
 SELECT * FROM user_pin WHERE workspace_id = @workspace_id AND user_id = @user_id;
@@ -36,9 +37,11 @@ SELECT * FROM pin_history WHERE workspace_id = @workspace_id AND user_id = @user
 INSERT INTO pin_miss (id, workspace_id, user_id, device_id, path, at) VALUES (@id, @workspace_id, @user_id, @device_id, @path, @now);
 
 -- name: pinLedger :one
--- Wrong PINs of one person over every path: those of one device or with the
--- right key, within a day and a month, and all there are.
-SELECT CAST(COALESCE(SUM(CASE WHEN at > @day AND (device_id = @device_id OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS day,
+-- Wrong PINs of one person over every path: those of one device within an
+-- hour, those of it or with the right key within a day and a month, and all
+-- there are.
+SELECT CAST(COALESCE(SUM(CASE WHEN at > @hour AND device_id = @device_id AND path <> 'key_pin' THEN 1 ELSE 0 END), 0) AS BIGINT) AS hour,
+    CAST(COALESCE(SUM(CASE WHEN at > @day AND (device_id = @device_id OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS day,
     CAST(COALESCE(SUM(CASE WHEN at > @month AND (device_id = @device_id OR path = 'key_pin') THEN 1 ELSE 0 END), 0) AS BIGINT) AS month,
     COUNT(*) AS total
 FROM pin_miss WHERE workspace_id = @workspace_id AND user_id = @user_id;
@@ -70,7 +73,7 @@ SELECT * FROM device WHERE workspace_id = @workspace_id ORDER BY seen_at DESC LI
 -- name: knowDevice :exec
 -- The browser signed that person in; a device that lost its standing regains it so.
 INSERT INTO device_user (device_id, user_id, workspace_id, since, misses) VALUES (@device_id, @user_id, @workspace_id, @now, 0)
-ON CONFLICT (device_id, user_id) DO UPDATE SET misses = 0;
+ON CONFLICT (device_id, user_id) DO UPDATE SET misses = 0 WHERE device_user.workspace_id = excluded.workspace_id;
 
 -- name: deviceUser :one
 SELECT * FROM device_user WHERE workspace_id = @workspace_id AND device_id = @device_id AND user_id = @user_id;

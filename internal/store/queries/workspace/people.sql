@@ -11,11 +11,11 @@ UPDATE workspace SET next_ref = next_ref + 1 WHERE id = @workspace_id RETURNING 
 UPDATE workspace SET next_code = next_code + CAST(@count AS BIGINT) WHERE id = @workspace_id RETURNING next_code - CAST(@count AS BIGINT);
 
 -- name: insertUser :exec
-INSERT INTO users (id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, signed_in_at,
-    disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level,
+INSERT INTO users (id, workspace_id, email, name, phone, role, visiting, created_at, created_by, claimed_at, first_signed_in_at,
+    signed_in_at, disabled_at, role_changed_at, role_changed_by, admin_until, reviewer_until, recovery_salt, pin_misses, pause_level,
     paused_until, pin_stopped_at, rev, changed_at)
 VALUES (@id, @workspace_id, @email, @name, @phone, @role, @visiting, @now, @created_by, @claimed_at, 0,
-    0, @now, @created_by, 0, 0, @recovery_salt, 0, 0, 0, 0, 1, @now);
+    0, 0, @now, @created_by, 0, 0, @recovery_salt, 0, 0, 0, 0, 1, @now);
 
 -- name: user :one
 SELECT * FROM users WHERE workspace_id = @workspace_id AND id = @id;
@@ -52,9 +52,18 @@ WHERE workspace_id = @workspace_id AND id = @id;
 UPDATE users SET claimed_at = @now, recovery_salt = @recovery_salt, rev = rev + 1, changed_at = @now
 WHERE workspace_id = @workspace_id AND id = @id;
 
+-- name: holdUser :one
+-- Held to the end of the transaction: tries of one person are decided one after the other.
+UPDATE users SET pin_misses = pin_misses WHERE workspace_id = @workspace_id AND id = @id RETURNING *;
+
 -- name: setUserSignedIn :exec
-UPDATE users SET signed_in_at = @now, pin_misses = 0, pause_level = 0, paused_until = 0
+UPDATE users SET signed_in_at = @now, first_signed_in_at = CASE WHEN first_signed_in_at = 0 THEN @now ELSE first_signed_in_at END,
+    pin_misses = 0, pause_level = 0, paused_until = 0
 WHERE workspace_id = @workspace_id AND id = @id;
+
+-- name: resumeKeyPin :exec
+-- A new key has nothing to do with what was tried with the old one.
+UPDATE users SET pin_misses = 0, pause_level = 0, paused_until = 0 WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: countUserPinMiss :one
 -- One more wrong PIN with the right key since the last completed sign-in.
@@ -85,3 +94,6 @@ SELECT * FROM policy WHERE workspace_id = @workspace_id ORDER BY rev DESC LIMIT 
 
 -- name: policyHistory :many
 SELECT * FROM policy WHERE workspace_id = @workspace_id ORDER BY rev DESC LIMIT 100;
+
+-- name: setRecoverySalt :exec
+UPDATE users SET recovery_salt = @recovery_salt, rev = rev + 1, changed_at = @now WHERE workspace_id = @workspace_id AND id = @id;

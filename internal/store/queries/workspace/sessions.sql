@@ -40,6 +40,10 @@ UPDATE session SET state = 'active', locked_at = 0, lock_expires_at = 0, last_ac
     fresh_at = CASE WHEN CAST(@fresh AS BIGINT) > 0 THEN @now ELSE fresh_at END, rev = rev + 1, changed_at = @now
 WHERE workspace_id = @workspace_id AND id = @id AND state IN ('locked', 'parked') AND lock_expires_at > @now;
 
+-- name: holdSession :one
+-- Held to the end of the transaction, while it has not ended.
+UPDATE session SET pin_misses = pin_misses WHERE workspace_id = @workspace_id AND id = @id AND state <> 'ended' RETURNING *;
+
 -- name: countSessionPinMiss :one
 -- The fifth wrong PIN ends the session in the same statement.
 UPDATE session SET pin_misses = pin_misses + 1,

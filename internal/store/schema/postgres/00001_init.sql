@@ -66,6 +66,7 @@ CREATE TABLE users (
     created_at BIGINT NOT NULL,
     created_by TEXT NOT NULL,
     claimed_at BIGINT NOT NULL,
+    first_signed_in_at BIGINT NOT NULL,
     signed_in_at BIGINT NOT NULL,
     disabled_at BIGINT NOT NULL,
     role_changed_at BIGINT NOT NULL,
@@ -108,8 +109,10 @@ CREATE TABLE user_pin (
     user_id TEXT PRIMARY KEY REFERENCES users (id),
     workspace_id TEXT NOT NULL,
     verifier BYTEA NOT NULL,
+    digits BIGINT NOT NULL,
     set_at BIGINT NOT NULL
 );
+CREATE INDEX user_pin_digits ON user_pin (digits);
 
 CREATE TABLE pin_history (
     id TEXT PRIMARY KEY,

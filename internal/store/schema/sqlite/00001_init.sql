@@ -66,6 +66,7 @@ CREATE TABLE users (
     created_at INTEGER NOT NULL,
     created_by TEXT NOT NULL,
     claimed_at INTEGER NOT NULL,
+    first_signed_in_at INTEGER NOT NULL,
     signed_in_at INTEGER NOT NULL,
     disabled_at INTEGER NOT NULL,
     role_changed_at INTEGER NOT NULL,
@@ -108,8 +109,10 @@ CREATE TABLE user_pin (
     user_id TEXT PRIMARY KEY REFERENCES users (id),
     workspace_id TEXT NOT NULL,
     verifier BLOB NOT NULL,
+    digits INTEGER NOT NULL,
     set_at INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX user_pin_digits ON user_pin (digits);
 
 CREATE TABLE pin_history (
     id TEXT PRIMARY KEY,
