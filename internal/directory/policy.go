@@ -107,14 +107,18 @@ func (d *Directory) keepsPeople(tx *store.Tx, old, doc policy.Document) error {
 	return nil
 }
 
-// canSignIn reports whether somebody who can sign in now still could. People in
-// their grace count.
+// canSignIn reports whether somebody could sign in, at a registered workstation
+// if need be, once a policy has replaced another. People in their grace count.
 func canSignIn(tx *store.Tx, old, doc policy.Document, u store.User) (bool, error) {
 	role := identity.Role(u.Role)
 	if rules, _ := doc.Role(role); !slices.Contains(rules.Methods, policy.KeyPIN) {
 		return false, nil
 	}
-	p := policy.Proven{Role: role, Method: policy.KeyPIN, FirstSignIn: at(u.FirstSignedInAt), RequiredSince: tx.Now()}
+	p := policy.Proven{Role: role, Method: policy.KeyPIN, RegisteredDevice: true, FirstSignIn: at(u.FirstSignedInAt)}
+	if doc.Accepts(p, tx.Now()).State == policy.SignedIn {
+		return true, nil
+	}
+	p.RequiredSince = tx.Now()
 	if !policy.RequirementBegan(old, doc, role) {
 		var err error
 		if p.RequiredSince, err = signin.RequiredSince(tx, role); err != nil {

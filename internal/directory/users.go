@@ -220,7 +220,7 @@ func (d *Directory) keepAdministrator(tx *store.Tx, was store.User, c Change) er
 	if err != nil {
 		return err
 	}
-	if !administers(doc, was) {
+	if !administers(doc, was) || c.Role == nil && c.Disabled == nil {
 		return nil
 	}
 	after := was
@@ -230,16 +230,19 @@ func (d *Directory) keepAdministrator(tx *store.Tx, was store.User, c Change) er
 	if c.Disabled != nil && *c.Disabled {
 		after.DisabledAt = 1
 	}
-	if administers(doc, after) {
-		return nil
-	}
 	users, err := tx.Users()
 	if err != nil {
 		return err
 	}
 	for _, u := range users {
-		if u.ID != was.ID && administers(doc, u) {
-			return nil
+		if u.ID == was.ID {
+			u = after
+		}
+		if !administers(doc, u) {
+			continue
+		}
+		if can, err := canSignIn(tx, doc, doc, u); can || err != nil {
+			return err
 		}
 	}
 	return identity.Refuse(identity.Conflict, "last_administrator", "This is the last administrator. Make somebody else one first.")

@@ -175,10 +175,7 @@ func RequestID(ctx context.Context) string { return of(ctx).id }
 // an application's that passes Mitral's paths on.
 func OriginOf(ctx context.Context) string { return of(ctx).origin }
 
-// Public returns the public URL's origin.
-func (e *Edge) Public() string { return e.public }
-
-// Anybody reports paths that answer any host and any peer: what load balancers
+// anybody reports paths that answer any host and any peer: what load balancers
 // ask.
 func anybody(path string) bool { return path == "/healthz" || path == "/readyz" }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -570,6 +571,57 @@ func TestNamedBreakGlass(t *testing.T) {
 	b := d.browser()
 	if a := b.post("/api/v1/break-glass/pickup", pickup).must(200); a.get("user", "id") != doctor.ID || a.get("mitral", "break_glass", "id") == nil {
 		t.Errorf("the pick-up answers %s", a.text)
+	}
+	b.get("/api/v1/sessions").must(200)
+}
+
+// F24: an answer that was lost signs nobody out; a refresh token that was used
+// up ends the session; and it travels to this API alone.
+func TestF24LostAnswersAndUsedTokens(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	b := d.browser()
+	a := b.signIn(d.Add(identity.Nurse)).must(200)
+	for _, c := range (&http.Response{Header: a.header}).Cookies() {
+		if want := map[string]string{"mitral.refresh": "/api/v1"}[c.Name]; want != "" && c.Path != want {
+			t.Errorf("%s goes to %s", c.Name, c.Path)
+		}
+	}
+	keep := func() map[string]string { return maps.Clone(b.cookies) }
+	delete(b.cookies, "authjs.session-token")
+	b.get("/api/v1/sessions").must(200) // renewed from the refresh cookie
+	if b.cookies["authjs.session-token"] == "" {
+		t.Fatal("no session cookie was set")
+	}
+	d.Advance(6 * time.Minute)
+	before := keep()
+	b.get("/api/v1/sessions").must(200) // rotates, and the answer is lost
+	if b.cookies["mitral.refresh"] == before["mitral.refresh"] {
+		t.Fatal("the refresh token was not rotated")
+	}
+	b.cookies = maps.Clone(before)
+	d.Advance(20 * time.Second)
+	b.get("/api/v1/sessions").must(200)
+	b.get("/api/v1/sessions").must(200)
+	// The successor was presented since: the old one is a thief's now.
+	b.post("/api/v1/session/refresh", object{}).must(200)
+	d.Advance(20 * time.Second)
+	good := keep()
+	b.cookies = before
+	b.get("/api/v1/sessions").refused(401, "signed_out")
+	b.cookies = good
+	b.get("/api/v1/sessions").refused(401, "signed_out")
+}
+
+// F46: a second session cookie of the same name, as a neighbour's page can plant
+// it, is nobody's; it is not cleared away, so that the real one is not either.
+func TestF46TwoSessionCookies(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	b := d.signedIn(d.Add(identity.Nurse))
+	a := b.ask("GET", "/api/v1/sessions", map[string]string{"Cookie": "authjs.session-token=planted"}, "").refused(401, "signed_out")
+	if got := a.header.Values("Set-Cookie"); len(got) > 0 {
+		t.Errorf("the answer sets %q", got)
 	}
 	b.get("/api/v1/sessions").must(200)
 }

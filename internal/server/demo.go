@@ -95,26 +95,37 @@ func demoLines(b []byte) [][4]string {
 	return out
 }
 
-// seedDemo makes the demo clinic on the first start and prints who can sign in.
-func (k *core) seedDemo(ctx context.Context, out io.Writer) error {
-	path := filepath.Join(k.config.Data, demoFile)
-	b, err := os.ReadFile(path)
-	if err == nil && len(demoLines(b)) != len(demoPeople) {
-		if b, err = k.makeDemo(ctx); err == nil {
-			err = os.WriteFile(path, append([]byte(demoMark), b...), 0o600)
-		}
+// seedDemo makes the demo clinic on the first start.
+func (k *core) seedDemo(ctx context.Context) error {
+	people, err := k.demoCredentials()
+	if err != nil || len(people) == len(demoPeople) {
+		return err
+	}
+	b, err := k.makeDemo(ctx)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(k.config.Data, demoFile), append([]byte(demoMark), b...), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("couldn't make the demo clinic: %w", err)
 	}
+	return nil
+}
+
+// introduceDemo prints who can sign in: a line each of role, identifier, key and
+// PIN.
+func (k *core) introduceDemo(out io.Writer) error {
+	people, err := k.demoCredentials()
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "Mitral demo clinic: %s/demo\n", k.config.PublicURL)
-	for _, p := range demoLines(b) {
+	for _, p := range people {
 		fmt.Fprintln(out, strings.Join(p[:], " "))
 	}
 	return nil
 }
 
-// demoCredentials returns what seedDemo printed.
+// demoCredentials reads who is in demo.txt.
 func (k *core) demoCredentials() ([][4]string, error) {
 	b, err := os.ReadFile(filepath.Join(k.config.Data, demoFile))
 	if err != nil {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,7 +70,17 @@ func (k *core) demoPages(public *url.URL) (*web.Demo, error) {
 		return nil, err
 	}
 	return &web.Demo{People: people, Sent: k.demo.Messages,
-		Chart: chart.New(chart.Config{MitralURL: k.config.PublicURL, PublicURL: k.config.PublicURL, BasePath: "/demo/chart"})}, nil
+		Chart: chart.New(chart.Config{MitralURL: k.nearby(), PublicURL: k.config.PublicURL, BasePath: "/demo/chart"})}, nil
+}
+
+// nearby is where this machine itself reaches the server: a public name such as
+// clinic.localhost is known to browsers, but not to every resolver.
+func (k *core) nearby() string {
+	host, port, err := net.SplitHostPort(k.config.Listen[0])
+	if err != nil || port == "0" || k.config.TerminatesTLS() {
+		return k.config.PublicURL
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
 
 func (k *core) credentials(ctx context.Context, workspaceID, userID string) (web.Credentials, error) {

@@ -108,19 +108,20 @@ func (k *core) serve(ctx context.Context, o ServeOptions, door *frontDoor) error
 		k.run(ctx, &loops, "break-glass", k.breakglass.Run)
 	}
 	k.stopping = ctx.Done()
+	if o.Demo {
+		if err := k.seedDemo(ctx); err != nil {
+			return err
+		}
+	}
 	token := newSetupToken(k.db.Clock())
 	handler, err := k.doors(o.Demo, token)
 	if err != nil {
 		return err
 	}
-	if o.Demo {
-		if err := k.seedDemo(ctx, o.Stdout); err != nil {
-			return err
-		}
-	} else if err := k.greet(ctx, o.Stdout, token); err != nil {
+	door.open(handler)
+	if err := k.greet(ctx, o, token); err != nil {
 		return err
 	}
-	door.open(handler)
 	k.log.Info("ready", "url", k.config.PublicURL)
 	<-ctx.Done()
 	return nil
@@ -134,17 +135,21 @@ func (k *core) run(ctx context.Context, loops *sync.WaitGroup, what string, f fu
 	})
 }
 
-// greet prints where to set up a new server, or where it is.
-func (k *core) greet(ctx context.Context, out io.Writer, token *setupToken) error {
+// greet prints where to set up a new server, who is in the demo, or where the
+// server is.
+func (k *core) greet(ctx context.Context, o ServeOptions, token *setupToken) error {
+	if o.Demo {
+		return k.introduceDemo(o.Stdout)
+	}
 	ready, err := k.directory.IsSetUp(ctx)
 	if err != nil {
 		return err
 	}
 	if ready {
-		_, err = fmt.Fprintf(out, "Mitral is at %s/signin\n", k.config.PublicURL)
+		_, err = fmt.Fprintf(o.Stdout, "Mitral is at %s/signin\n", k.config.PublicURL)
 		return err
 	}
-	_, err = fmt.Fprintf(out, "Set up your clinic, within 30 minutes, at:\n%s/setup?token=%s\n", k.config.PublicURL, token.make().Reveal())
+	_, err = fmt.Fprintf(o.Stdout, "Set up your clinic, within 30 minutes, at:\n%s/setup?token=%s\n", k.config.PublicURL, token.make().Reveal())
 	return err
 }
 

@@ -103,13 +103,16 @@ func (c *call) story() (view.Story, error) {
 	if err != nil {
 		return v, err
 	}
-	v = view.Story{Row: grantRow(g, names), Invoker: invokerName(g, names), Reason: g.Reason, Kind: g.Kind, Identity: g.Identity, Patients: g.Patients,
+	v = view.Story{Row: grantRow(g, names), Invoker: actorName(g.Invoker, names), Reason: g.Reason, Kind: g.Kind, Identity: g.Identity, Patients: g.Patients,
 		Told: toldOf(g, names), Earlier: g.Earlier, Fixes: fixes}
 	if g.EndedAt != nil {
 		v.EndedAt = *g.EndedAt
 	}
 	v.Index, v.Checkpoint = c.recorded(g)
 	for _, m := range g.Timeline {
+		if reason, _ := m.Event.Detail["reason"].(string); reason == "insufficient_user_authentication" {
+			continue // nobody did anything: the PIN was asked for
+		}
 		v.Timeline = append(v.Timeline, view.Moment{At: m.At, Said: record.Sentence(m.Event, called), Red: turns(m.Type)})
 		if m.Type == "break_glass.start" {
 			v.Place, v.Address = m.Event.Client.UserAgent, m.Event.Client.Address()
@@ -137,13 +140,13 @@ func tellEntries(v *view.Story, g breakglass.Grant, names func(string) string) {
 	for _, e := range g.Entries {
 		switch {
 		case e.Kind == "note":
-			v.Notes = append(v.Notes, view.StoryNote{By: names(e.Actor), At: e.At, Text: e.Text})
+			v.Notes = append(v.Notes, view.StoryNote{By: actorName(e.Actor, names), At: e.At, Text: e.Text})
 		case e.Kind == "registration":
 			v.Notes = append(v.Notes, view.StoryNote{By: subjectName(g, names), At: e.At, Text: "Registration number: " + e.Text})
 		case e.Kind == "review" && e.Verdict == breakglass.VerdictNeedsInfo:
-			v.Notes = append(v.Notes, view.StoryNote{By: names(e.Actor) + " asked", At: e.At, Text: e.Text})
+			v.Notes = append(v.Notes, view.StoryNote{By: actorName(e.Actor, names) + " asked", At: e.At, Text: e.Text})
 		case e.Kind == "review":
-			v.Verdict, v.Comment, v.Reviewer, v.ReviewedAt = e.Verdict, e.Text, names(e.Actor), e.At
+			v.Verdict, v.Comment, v.Reviewer, v.ReviewedAt = e.Verdict, e.Text, actorName(e.Actor, names), e.At
 			if e.Fix != "" {
 				v.Comment += " Fix: " + e.Fix + "."
 			}

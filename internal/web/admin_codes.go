@@ -32,7 +32,7 @@ func (c *call) codes() (view.SealedCodes, error) {
 		return v, err
 	}
 	for _, code := range codes {
-		row := view.SealedRow{Label: code.Label, Location: code.Location, MadeBy: names(code.MintedBy), MadeAt: code.CreatedAt, ReplaceBy: code.ReplaceBy, State: code.State}
+		row := view.SealedRow{Label: code.Label, Location: code.Location, MadeBy: actorName(code.MintedBy, names), MadeAt: code.CreatedAt, ReplaceBy: code.ReplaceBy, State: code.State}
 		if code.State == breakglass.CodeUsed && code.Grant != "" {
 			row.UsedFor = view.Link{Label: "What for", URL: view.GrantURL(code.Grant)}
 		}

@@ -205,7 +205,7 @@ type zones struct{ known sync.Map }
 // of returns a zone by its IANA name; UTC where there is none.
 func (z *zones) of(name string) *time.Location {
 	if l, ok := z.known.Load(name); ok {
-		return l.(*time.Location) //nolint:forcetypeassert // nothing else is stored
+		return l.(*time.Location)
 	}
 	l, err := time.LoadLocation(name)
 	if err != nil {

@@ -112,8 +112,12 @@ func (c *call) emergencyWorkspace(slug string, v *view.Emergency) (directory.Wor
 // emergency opens emergency access, or practises it.
 func (s *Web) emergency(c *call) error {
 	in := c.start()
+	took := c.drillTook(in.IdempotencyKey)
 	who, err := c.plainWho(), error(nil)
 	if in.Kind != breakglass.KindSealed {
+		if c.live == nil {
+			return c.redirect(with(view.PageSignIn+"?resume=0", callbackField, view.PageEmergency))
+		}
 		who, err = c.who(policy.ActBreakGlass)
 	}
 	var started breakglass.Started
@@ -133,7 +137,7 @@ func (s *Web) emergency(c *call) error {
 		}
 	}
 	return c.showGrant(http.StatusOK, started.Grant, callback, func(v *view.Grant) {
-		v.Drill, v.Took = started.Drill, c.drillTook(in.IdempotencyKey)
+		v.Drill, v.Took = started.Drill, took
 		if started.PickupCode != "" {
 			v.PickupCode, v.PickupMinutes = identity.FormatCode(started.PickupCode), int(breakglass.PickupLife/time.Minute)
 		}
@@ -230,7 +234,7 @@ func (c *call) showGrant(status int, g breakglass.Grant, callback string, more f
 	if err != nil {
 		return err
 	}
-	v := view.Grant{ID: g.ID, Ref: g.Ref, Subject: subjectName(g, names), Invoker: invokerName(g, names), Category: g.Category, Reason: g.Reason, StartedAt: g.StartedAt,
+	v := view.Grant{ID: g.ID, Ref: g.Ref, Subject: subjectName(g, names), Invoker: actorName(g.Invoker, names), Category: g.Category, Reason: g.Reason, StartedAt: g.StartedAt,
 		ExpiresAt: g.ExpiresAt, Left: time.Duration(g.RemainingS) * time.Second, Claimed: g.Identity == breakglass.IdentityClaimed, Told: toldOf(g, names),
 		Unreached: slices.Contains(g.Flags, breakglass.FlagUndelivered), Phones: phonesOf(g), Patients: g.Patients, Work: c.work(callback),
 		MayEnd: g.State == breakglass.StateActive, Holder: c.live != nil && c.live.Grant != nil && c.live.Grant.ID == g.ID}
@@ -277,11 +281,18 @@ func subjectName(g breakglass.Grant, names func(string) string) string {
 	return names(g.Subject)
 }
 
-func invokerName(g breakglass.Grant, names func(string) string) string {
-	if label, ok := strings.CutPrefix(g.Invoker, audit.CodeActor("")); ok {
+// actorName is what whoever acted is called: a person, a code, the operator.
+func actorName(actor string, names func(string) string) string {
+	label, code := strings.CutPrefix(actor, audit.CodeActor(""))
+	switch {
+	case code:
 		return "Sealed code " + label
+	case actor == audit.ActorCLI:
+		return "The operator"
+	case actor == audit.ActorSystem:
+		return "Mitral"
 	}
-	return names(g.Invoker)
+	return names(actor)
 }
 
 func toldOf(g breakglass.Grant, names func(string) string) []view.Told {

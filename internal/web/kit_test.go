@@ -83,6 +83,10 @@ func open(t *testing.T, c *mitraltest.Clinic, publicURL string, more ...func(*we
 		d.server.Start()
 	}
 	t.Cleanup(d.server.Close)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Recorder.Run(ctx) }()
+	t.Cleanup(func() { stop(); <-done })
 	return d
 }
 

@@ -19,7 +19,9 @@ func TestPagesAreForWhoMay(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	nurse, reviewer := d.Add(identity.Nurse), d.Add(identity.PrivacyReviewer)
-	need(t, d.Recorder.RunOnce(t.Context()))
+	if _, _, ok := d.Recorder.Await(t.Context(), d.Events()[0].ID, 10*time.Second); !ok {
+		t.Fatal("there is no checkpoint yet")
+	}
 	out, admins, nurses, reviewers := d.browser(), d.signedIn(d.Admin), d.signedIn(nurse), d.signedIn(reviewer)
 	locked := d.signedIn(nurse)
 	locked.submit(locked.get("/account"), view.PostLock).says("Locked.")
