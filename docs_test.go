@@ -63,7 +63,11 @@ func TestLinks(t *testing.T) {
 			if file != "" {
 				target = path.Join(path.Dir(name), file)
 			}
-			if _, err := os.Stat(target); err != nil {
+			if picture, ok := strings.CutPrefix(target, "docs/images/"); ok {
+				if !slices.Contains(pictures(t), picture) {
+					t.Errorf("%s: no picture %s is taken by test/e2e", name, picture)
+				}
+			} else if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s: the link %s leads nowhere", name, m[1])
 			} else if heading != "" && !slices.Contains(headings(read(t, target)), heading) {
 				t.Errorf("%s: the link %s has no such heading", name, m[1])
@@ -73,6 +77,23 @@ func TestLinks(t *testing.T) {
 	if found < 20 {
 		t.Errorf("only %d links were found", found)
 	}
+}
+
+// pictures returns the names of the pictures that scripts/screenshots takes: of
+// each page in two widths and two schemes, and of sheets as they are printed.
+func pictures(t *testing.T) []string {
+	t.Helper()
+	var names []string
+	for _, m := range regexp.MustCompile(`g\.(shoot|print)\(\w+, "([a-z-]+)"\)`).FindAllStringSubmatch(read(t, "test/e2e/pages_test.go"), -1) {
+		if m[1] == "print" {
+			names = append(names, m[2]+".png")
+			continue
+		}
+		for _, form := range []string{"320-light", "320-dark", "1280-light", "1280-dark"} {
+			names = append(names, m[2]+"-"+form+".png")
+		}
+	}
+	return names
 }
 
 var notInAnchor = regexp.MustCompile(`[^a-z0-9 _-]`)

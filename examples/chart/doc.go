@@ -1,4 +1,4 @@
-// Package chart is a small patient-chart application with made-up patients that
+// Package chart owns a small patient-chart application with made-up patients that
 // relies on Mitral as any application would: over HTTP, with nothing of Mitral
 // imported. It asks who is there (GET /api/v1/auth/session), asks before each act
 // (POST /api/v1/authz/check), has export and delete confirmed by the browser side

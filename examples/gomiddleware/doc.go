@@ -1,8 +1,8 @@
-// Package gomiddleware is an example of a Go application's side of Mitral: a
+// Package gomiddleware owns an example of a Go application's side of Mitral: a
 // middleware that lets only people with an open session through, and one that
 // asks whether they may do an action now, with re-authentication (RFC 9470). It
-// speaks HTTP with Mitral and imports nothing of it. It signs nobody in, and keeps
-// nothing: each request asks.
+// speaks HTTP with Mitral and imports nothing of it. It does not sign anybody in,
+// and keeps nothing: each request asks.
 //
 //	m := &gomiddleware.Mitral{URL: "http://127.0.0.1:8080", PublicURL: "https://chart.clinic.example"}
 //	mux.Handle("GET /patients/{id}", m.Session(m.Action("chart_read", nil)(showPatient)))

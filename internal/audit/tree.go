@@ -52,6 +52,9 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 	}
 	c := Checkpoint{Origin: lines[0], Size: size}
 	copy(c.Root[:], root)
+	if !strings.HasPrefix(text, c.Text()) { // base64 can be written in other ways
+		return Checkpoint{}, ErrCheckpoint
+	}
 	return c, nil
 }
 

@@ -597,3 +597,47 @@ func (d *desk) admin() signin.Who {
 	b.SignIn(d.Admin)
 	return b.Who()
 }
+
+// However many come at once, five wrong codes an hour are judged and no more.
+func TestManyWrongCodesAtOnceAreFive(t *testing.T) {
+	onEach(t, func(t *testing.T, d *desk) {
+		nurse := d.Add(identity.Nurse)
+		b := d.NewDevice()
+		d.register(b.SignIn(nurse).DeviceID)
+		var whos []signin.Who
+		for range 16 {
+			whos = append(whos, stranger(b))
+		}
+		var mu sync.Mutex
+		answers := map[string]int{}
+		race(len(whos), func(i int) {
+			_, err := d.bg.Start(context.Background(), whos[i], d.sealed(nurse, wrong()))
+			r := refusalOf(err)
+			if r == nil {
+				t.Errorf("start %d: %v", i, err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answers[r.Code]++
+		})
+		if answers["wrong_code"] != 5 || answers["wrong_code"]+answers["sealed_paused"]+answers["busy"] != len(whos) {
+			t.Errorf("answers: %v", answers)
+		}
+	})
+}
+
+// Right codes count for nothing, however many.
+func TestRightCodesPauseNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, d *desk) {
+		codes, err := d.mint(7)
+		must(t, err)
+		b := d.NewDevice()
+		b.SignIn(d.Add(identity.Nurse))
+		for _, c := range codes {
+			s := d.open(b, stranger(b), d.sealed(d.Add(identity.Nurse), c.Code))
+			_, err := d.bg.End(context.Background(), b.Who(), s.ID)
+			must(t, err)
+		}
+	})
+}

@@ -229,36 +229,50 @@ type Claimed struct {
 // new key, and every session of the person is parked. Five wrong codes or PINs
 // void it. It signs nobody in. Of many at once exactly one gets the key.
 func (d *Directory) CompleteClaim(ctx context.Context, v *session.Visit, token, code, pin identity.Secret) (Claimed, error) {
-	code = identity.Secret(strings.NewReplacer(" ", "", "-", "").Replace(code.Reveal()))
-	if len(code) != 6 || strings.Trim(code.Reveal(), "0123456789") != "" {
-		return Claimed{}, identity.RefuseField("claim_code", "code_format", "The code is six digits.")
-	}
-	if !signin.WellFormedPIN(pin) {
-		return Claimed{}, pinField(keypin.ErrPINFormat)
-	}
-	c, u, _, err := d.readClaim(ctx, token)
+	g, err := d.weigh(ctx, v, token, code, pin)
 	if err != nil {
 		return Claimed{}, err
 	}
+	return d.decide(ctx, v, g)
+}
+
+// weigh compares and hashes what a claim asks for, outside any transaction.
+func (d *Directory) weigh(ctx context.Context, v *session.Visit, token, code, pin identity.Secret) (weighed, error) {
+	code = identity.Secret(strings.NewReplacer(" ", "", "-", "").Replace(code.Reveal()))
+	if len(code) != 6 || strings.Trim(code.Reveal(), "0123456789") != "" {
+		return weighed{}, identity.RefuseField("claim_code", "code_format", "The code is six digits.")
+	}
+	if !signin.WellFormedPIN(pin) {
+		return weighed{}, pinField(keypin.ErrPINFormat)
+	}
+	var g weighed
+	var err error
+	if g.claim, g.user, _, err = d.readClaim(ctx, token); err != nil {
+		return g, err
+	}
 	if err := d.signin.Throttle(ctx, v, false); err != nil {
-		return Claimed{}, err
+		return g, err
 	}
 	lane := signin.Lane{Range: v.Client.Range()}
-	g := grant{claim: c, user: u}
-	if g.rightCode, err = d.checkCode(ctx, c, code, lane); err != nil {
-		return Claimed{}, err
+	if g.rightCode, err = d.checkCode(ctx, g.claim, code, lane); err != nil || !g.rightCode {
+		return g, err
 	}
+	err = d.prepareCredentials(ctx, &g, pin, lane)
+	if errors.As(err, &g.refused) && g.refused.Kind == identity.Invalid {
+		err = nil // said once it is certain that the claim is still open
+	}
+	return g, err
+}
+
+func (d *Directory) decide(ctx context.Context, v *session.Visit, g weighed) (Claimed, error) {
 	by := audit.By{Client: v.Client}
 	if g.rightCode {
-		by.Actor = u.ID
-		if err := d.prepareGrant(ctx, &g, pin, lane); err != nil {
-			return Claimed{}, err
-		}
+		by.Actor = g.user.ID
 	}
 	var out Claimed
-	err = d.db.System(ctx, by, func(sys *store.SystemTx) error {
+	err := d.db.System(ctx, by, func(sys *store.SystemTx) error {
 		out = Claimed{}
-		return d.take(sys, v, &g, &out)
+		return d.take(sys, v, g, &out)
 	})
 	return out, err
 }
@@ -274,7 +288,7 @@ func (d *Directory) checkCode(ctx context.Context, c store.Claim, code identity.
 
 // take decides a claim. The person's row comes first, so that tries at once are
 // decided one after the other, and none once the claim is over.
-func (d *Directory) take(sys *store.SystemTx, v *session.Visit, g *grant, out *Claimed) error {
+func (d *Directory) take(sys *store.SystemTx, v *session.Visit, g weighed, out *Claimed) error {
 	tx := sys.Workspace(g.claim.WorkspaceID)
 	if _, err := tx.HoldUser(g.user.ID); err != nil {
 		return err
@@ -288,6 +302,9 @@ func (d *Directory) take(sys *store.SystemTx, v *session.Visit, g *grant, out *C
 	}
 	if !g.rightCode {
 		return d.wrongClaim(sys, v, c, "wrong_code")
+	}
+	if g.refused != nil {
+		return refuseClaim(tx, c, g.refused)
 	}
 	if g.checksPIN {
 		right, err := d.signin.SettlePIN(tx, g.proof, signin.PathClaim)
@@ -366,10 +383,12 @@ func (d *Directory) tellVoided(tx *store.Tx, c store.Claim) error {
 	return nil
 }
 
-// grant is what a right claim gives, already hashed.
-type grant struct {
+// weighed is what a claim comes to: whether its code was right, and what it gives,
+// already hashed.
+type weighed struct {
 	claim     store.Claim
 	rightCode bool
+	refused   *identity.Refusal // why the PIN may not be
 	user      store.User
 	checksPIN bool
 	proof     signin.PINProof
@@ -378,10 +397,10 @@ type grant struct {
 	recovery  *recoverySet
 }
 
-// prepareGrant checks and hashes what a right code gives. Somebody with a factor
+// prepareCredentials checks and hashes what a right code gives. Somebody with a factor
 // is asked for it here, once there are factors: mfa_required, and then the same
 // again.
-func (d *Directory) prepareGrant(ctx context.Context, g *grant, pin identity.Secret, lane signin.Lane) error {
+func (d *Directory) prepareCredentials(ctx context.Context, g *weighed, pin identity.Secret, lane signin.Lane) error {
 	doc, _, err := d.sessions.Policy(ctx, g.claim.WorkspaceID)
 	if err != nil {
 		return err
@@ -417,7 +436,7 @@ func (d *Directory) prepareGrant(ctx context.Context, g *grant, pin identity.Sec
 }
 
 // give writes what a claim gives, in the transaction that spent it.
-func (d *Directory) give(tx *store.Tx, g *grant, out *Claimed) error {
+func (d *Directory) give(tx *store.Tx, g weighed, out *Claimed) error {
 	out.Email = g.user.Email
 	if g.pin != nil {
 		if err := d.signin.SetPIN(tx, *g.pin); err != nil {

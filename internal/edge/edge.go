@@ -207,7 +207,7 @@ func (e *Edge) logLine(r *http.Request, q *request, a *answer) {
 	}
 	e.log.LogAttrs(context.WithoutCancel(r.Context()), level, "request",
 		slog.String("request_id", q.id), slog.String("trace_id", q.trace), slog.String("method", method(r)), slog.String("route", route),
-		slog.Int("status", a.status), slog.Int64("bytes", a.bytes), slog.Duration("took", time.Since(q.begun).Round(time.Microsecond)),
+		slog.Int("status", a.status), slog.Int64("bytes", a.bytes), slog.Int64("took_us", time.Since(q.begun).Microseconds()),
 		slog.String("ip", q.client.Address()), slog.String("user_agent", q.client.UserAgent))
 }
 

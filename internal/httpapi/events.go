@@ -20,8 +20,8 @@ const (
 	writeWithin = 10 * time.Second
 )
 
-// events tells a browser of its session as it happens: locked, unlocked, ended,
-// as server-sent events (HTML Living Standard §9.2). It goes on while the
+// events tells a browser of its session as it happens: locked, unlocked,
+// changed (it came into a grant), ended, as server-sent events (HTML Living Standard §9.2). It goes on while the
 // session is locked, counts as no activity and renews nothing.
 func (a *API) events(w http.ResponseWriter, r *http.Request) {
 	ctx := r.Context()
@@ -54,19 +54,21 @@ func (a *API) events(w http.ResponseWriter, r *http.Request) {
 			if !open {
 				c.State = session.Ended
 			}
-			if s.send(fmt.Sprintf("event: %s\ndata: {}\n\n", eventName(c.State))) != nil || c.State == session.Ended {
+			if s.send(fmt.Sprintf("event: %s\ndata: {}\n\n", eventName(c))) != nil || c.State == session.Ended {
 				return
 			}
 		}
 	}
 }
 
-func eventName(s session.State) string {
-	switch s {
-	case session.Locked:
+func eventName(c session.Change) string {
+	switch {
+	case c.State == session.Locked:
 		return "locked"
-	case session.Ended:
+	case c.State == session.Ended:
 		return "ended"
+	case c.Reason == session.ReasonGrant:
+		return "changed"
 	default:
 		return "unlocked"
 	}

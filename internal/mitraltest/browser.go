@@ -180,6 +180,7 @@ type Request struct {
 	Method, URL string
 	Type        string // "Document", "Stylesheet", "Script", "Fetch"…
 	Status      int    // 0 until answered
+	Failed      bool   // there will be no more of an answer
 	Bytes       int    // of the body, decompressed
 }
 
@@ -973,6 +974,10 @@ func (p *Page) heard(event any) {
 	case *network.EventDataReceived:
 		if r := p.byID[e.RequestID]; r != nil {
 			r.Bytes += int(e.DataLength)
+		}
+	case *network.EventLoadingFailed:
+		if r := p.byID[e.RequestID]; r != nil {
+			r.Failed = true
 		}
 	case *page.EventFrameNavigated:
 		if e.Frame.ParentID == "" && e.Frame.URL != "about:blank" {

@@ -45,11 +45,12 @@ var tellings = map[string]telling{
 	"factor.key_rotate":     {"{whom} replaced the key", "Replacing the key of {whom} was refused{why}"},
 	"factor.recovery_codes": {"{count} recovery codes were made for {whom}", ""},
 
-	"user.create":  {"{who} added {whom} as {role}", "Adding somebody by {who} was refused{why}"},
-	"user.update":  {"{who} changed the {changed} of {whom}", "Changing {whom} by {who} was refused{why}"},
-	"user.disable": {"{who} disabled {whom}", "Disabling {whom} by {who} was refused{why}"},
-	"user.enable":  {"{who} enabled {whom} again", "Enabling {whom} by {who} was refused{why}"},
-	"user.role":    {"{who} made {whom} {role}, before that {was}", "Changing the role of {whom} by {who} was refused{why}"},
+	"user.create":       {"{who} added {whom} as {role}", "Adding somebody by {who} was refused{why}"},
+	"user.update":       {"{who} changed the {changed} of {whom}", "Changing {whom} by {who} was refused{why}"},
+	"user.disable":      {"{who} disabled {whom}", "Disabling {whom} by {who} was refused{why}"},
+	"user.enable":       {"{who} enabled {whom} again", "Enabling {whom} by {who} was refused{why}"},
+	"user.end_sessions": {"{who} signed {whom} out everywhere", ""},
+	"user.role":         {"{who} made {whom} {role}, before that {was}", "Changing the role of {whom} by {who} was refused{why}"},
 
 	"policy.change":    {"{who} changed the policy: version {rev}{loosens}", "Changing the policy by {who} was refused{why}"},
 	"workspace.create": {"{who} made the workspace", ""},

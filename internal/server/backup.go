@@ -20,13 +20,6 @@ import (
 // its owner alone: whole or not at all. The key-encryption key is not in it.
 func Backup(ctx context.Context, c Config, file string) error {
 	return command(ctx, c, func(k *core) error {
-		err := k.db.System(ctx, signin.CLI().By(), func(tx *store.SystemTx) error {
-			_, err := tx.Record(audit.Event{Type: "backup.write", Outcome: audit.Success, Detail: audit.Detail{"file": filepath.Base(file)}})
-			return err
-		})
-		if err != nil {
-			return err
-		}
 		if err := k.settle(ctx); err != nil {
 			return err
 		}
@@ -45,7 +38,10 @@ func Backup(ctx context.Context, c Config, file string) error {
 		if err := os.Link(f.Name(), file); err != nil {
 			return advise("name a new file", "the backup cannot be written (%v)", err)
 		}
-		return nil
+		return k.db.System(ctx, signin.CLI().By(), func(tx *store.SystemTx) error {
+			_, err := tx.Record(audit.Event{Type: "backup.write", Outcome: audit.Success, Detail: audit.Detail{"file": filepath.Base(file)}})
+			return err
+		})
 	})
 }
 

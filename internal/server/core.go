@@ -111,7 +111,7 @@ func (k *core) buildActs() (err error) {
 	if err != nil {
 		return fmt.Errorf("couldn't read the public URL: %w", err)
 	}
-	k.recorder = record.New(record.Config{DB: k.db, Keys: k.keys, HighwaterPath: k.config.HighwaterPath(k.installation.ID), Holder: k.node, Log: k.log})
+	k.recorder = record.New(record.Config{DB: k.db, Keys: k.keys, HighwaterPath: k.highwaterPath(), Holder: k.node, Log: k.log})
 	k.sessions, err = session.New(session.Config{DB: k.db, Keys: k.keys, Dialect: session.Dialect(k.config.Dialect), PublicURL: public, Apps: k.apps(), Log: k.log})
 	if err != nil {
 		return err
@@ -195,6 +195,36 @@ func (k *core) kekPath(id string) string {
 	return path
 }
 
+// highwaterPath is where the high-water file can be written: beside the data
+// where its own place cannot.
+func (k *core) highwaterPath() string {
+	path := k.config.HighwaterPath(k.installation.ID)
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err == nil {
+		probe, err := os.CreateTemp(dir, ".probe-*")
+		if err == nil {
+			_ = probe.Close()
+			_ = os.Remove(probe.Name())
+			return path
+		}
+	}
+	k.log.Warn("the high-water file lies beside the data: a restored copy brings its own along", "wanted", path)
+	return filepath.Join(filepath.Dir(k.config.FallbackKEKPath()), "highwater")
+}
+
+// parseKEK reads a key-encryption key's file, or a recovery letter typed into
+// one.
+func parseKEK(b []byte) (*keyring.KEK, error) {
+	kek, err := keyring.ParseKEK(b)
+	if err == nil {
+		return kek, nil
+	}
+	if letter, bad := keyring.ParseLetter(string(b)); bad == nil {
+		return letter, nil
+	}
+	return nil, err
+}
+
 func (k *core) loadKEK() error {
 	path := k.kekPath(k.installation.ID)
 	b, err := os.ReadFile(path)
@@ -205,7 +235,7 @@ func (k *core) loadKEK() error {
 		return advise("put it there, or name its place in MITRAL_KEK_FILE; the recovery letter holds it too",
 			"the key-encryption key of this installation is not at %s", path)
 	}
-	k.kek, err = keyring.ParseKEK(b)
+	k.kek, err = parseKEK(b)
 	return err
 }
 
@@ -215,7 +245,7 @@ func (k *core) makeKEK(id string) (*keyring.KEK, error) {
 	path := k.kekPath(id)
 	b, err := os.ReadFile(path)
 	if err == nil {
-		return keyring.ParseKEK(b)
+		return parseKEK(b)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, advise("make it readable for the user that Mitral runs as", "couldn't read %s", path)

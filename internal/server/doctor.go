@@ -10,6 +10,7 @@ import (
 
 	"github.com/mitral-health/mitral/internal/identity"
 	"github.com/mitral-health/mitral/internal/keyring"
+	"github.com/mitral-health/mitral/internal/policy"
 	"github.com/mitral-health/mitral/internal/record"
 	"github.com/mitral-health/mitral/internal/store"
 )
@@ -34,7 +35,13 @@ func red(name, detail, fix string) Check    { return Check{name, "red", detail, 
 // Doctor checks configuration, exposure, keys, mail, SMS, clock, database and
 // record. It changes nothing.
 func Doctor(ctx context.Context, c Config) (DoctorReport, error) {
-	r := DoctorReport{Checks: []Check{checkExposure(c), checkApps(c), checkMail(c), checkSMS(c), checkDisk(c), checkHashing()}}
+	r := DoctorReport{Checks: []Check{checkExposure(c), checkMail(c), checkSMS(c), checkDisk(c), checkHashing()}}
+	if path := c.Database().SQLite; path != "" {
+		if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+			r.Checks = append(r.Checks, yellow("database", "there is none yet", "run mitral serve or mitral setup"))
+			return r, nil
+		}
+	}
 	db, err := store.Open(store.Config{URL: c.DatabaseURL.Reveal(), Log: quiet()})
 	if err != nil {
 		r.Checks = append(r.Checks, red("database", err.Error(), "check MITRAL_DATABASE"))
@@ -52,7 +59,7 @@ func Doctor(ctx context.Context, c Config) (DoctorReport, error) {
 	}
 	r.Checks = append(r.Checks, green("database", "it answers and its schema is up to date"))
 	r.Checks = append(r.Checks, checkClock(ctx, db), checkOwner(ctx, db), checkKeys(ctx, c, db))
-	r.Checks = append(r.Checks, checkRecord(ctx, db), checkMessages(ctx, db), checkAdministrators(ctx, db))
+	r.Checks = append(r.Checks, checkRecord(ctx, c, db), checkMessages(ctx, db), checkAdministrators(ctx, db), checkApps(ctx, c, db))
 	return r, nil
 }
 
@@ -66,13 +73,21 @@ func checkExposure(c Config) Check {
 	return yellow("exposure", "reachable from this computer only", "give it a name and a certificate before other computers use it; passkeys need both")
 }
 
-func checkApps(c Config) Check {
+func checkApps(ctx context.Context, c Config, db *store.DB) Check {
+	var n int64
+	err := db.ReadSystem(ctx, func(tx *store.SystemTx) (err error) {
+		n, err = tx.CountWorkspaces()
+		return err
+	})
+	if err != nil {
+		return red("apps", "the workspaces cannot be counted", "check the database")
+	}
 	for _, a := range c.Apps {
-		if a.Implied {
-			return green("apps", "no application is listed; the public address serves every workspace")
+		if a.Implied && n > 1 {
+			return yellow("apps", "the public address serves every workspace, unasked", "list the applications and their workspaces in MITRAL_APPS")
 		}
 	}
-	return green("apps", fmt.Sprintf("%d listed", len(c.Apps)))
+	return green("apps", fmt.Sprintf("%d", len(c.Apps)))
 }
 
 func checkMail(c Config) Check {
@@ -162,7 +177,21 @@ func checkKeys(ctx context.Context, c Config, db *store.DB) Check {
 	return green("keys", "they open")
 }
 
-func checkRecord(ctx context.Context, db *store.DB) Check {
+func checkRecord(ctx context.Context, c Config, db *store.DB) Check {
+	var in store.Installation
+	err := db.ReadSystem(ctx, func(tx *store.SystemTx) (err error) {
+		in, err = tx.Installation()
+		return err
+	})
+	if errors.Is(err, store.ErrNoRows) {
+		return green("record", "nothing is recorded yet")
+	}
+	if err == nil {
+		err = record.New(record.Config{DB: db, HighwaterPath: c.HighwaterPath(in.ID), Log: quiet()}).CheckHighwater(ctx)
+	}
+	if errors.Is(err, record.ErrRolledBack) {
+		return red("record", "the database is older than what this machine has seen", "restore the newest backup, or run mitral restore --accept-rollback")
+	}
 	r, err := record.Verify(ctx, db, record.VerifyInput{})
 	switch {
 	case err != nil:
@@ -206,8 +235,14 @@ func checkAdministrators(ctx context.Context, db *store.DB) Check {
 				return err
 			}
 			n := 0
+			row, err := tx.Workspace(w.ID).CurrentPolicy()
+			if err != nil {
+				return err
+			}
+			doc, _ := policy.Parse([]byte(row.Document))
 			for _, u := range users {
-				if u.Role == string(identity.Admin) && u.DisabledAt == 0 && u.ClaimedAt > 0 {
+				rules, _ := doc.Role(identity.Role(u.Role))
+				if rules.Class == identity.Administration && u.DisabledAt == 0 && u.ClaimedAt > 0 {
 					n++
 				}
 			}

@@ -15,7 +15,10 @@ import (
 )
 
 // frontDoor answers before the server is built: alive, not ready.
-type frontDoor struct{ inner atomic.Pointer[http.Handler] }
+type frontDoor struct {
+	secure bool // https
+	inner  atomic.Pointer[http.Handler]
+}
 
 func (d *frontDoor) open(h http.Handler) { d.inner.Store(&h) }
 
@@ -25,6 +28,9 @@ func (d *frontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
+	if d.secure {
+		w.Header().Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	}
 	if r.URL.Path == "/healthz" {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n"))

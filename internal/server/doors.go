@@ -31,7 +31,7 @@ func (k *core) doors(demo bool, token *setupToken) (http.Handler, error) {
 		return nil, err
 	}
 	api, err := httpapi.New(httpapi.Config{Sessions: k.sessions, Signin: k.signin, Directory: k.directory, BreakGlass: k.breakglass,
-		Recorder: k.recorder, Keys: k.keys, Witness: k.signin.Witness, Export: k.export, Mail: k.config.Mail.URL != "" || demo, Now: k.db.Clock().Now, Version: Version().Version, Stopping: k.stopping, Log: k.log})
+		Recorder: k.recorder, Keys: k.keys, Witness: k.signin.Witness, Export: k.export, NewRecoveryCodes: k.directory.NewRecoveryCodes, Mail: k.config.Mail.URL != "" || demo, Now: k.db.Clock().Now, Version: Version().Version, Stopping: k.stopping, Log: k.log})
 	if err != nil {
 		return nil, err
 	}

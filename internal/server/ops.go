@@ -23,7 +23,9 @@ import (
 // goes wrong is their error.
 func quiet() *slog.Logger { return slog.Default() }
 
-// command runs f over an opened core and gives its events their leaves.
+// command runs f over an opened core and gives its events their leaves. What f
+// did has committed: that the record could not be signed now is a warning, or
+// the keys and codes that f made would be lost.
 func command(ctx context.Context, c Config, f func(k *core) error) error {
 	k, err := open(ctx, c, quiet())
 	if err != nil {
@@ -31,7 +33,9 @@ func command(ctx context.Context, c Config, f func(k *core) error) error {
 	}
 	err = f(k)
 	if err == nil {
-		err = k.settle(ctx)
+		if err := k.settle(ctx); err != nil {
+			k.log.Warn("the record was not signed yet; the next start does it", "error", err)
+		}
 	}
 	return inWords(errors.Join(err, k.close()))
 }

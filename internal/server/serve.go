@@ -50,7 +50,7 @@ func Serve(ctx context.Context, c Config, o ServeOptions) error {
 			_ = l.Close()
 		}
 	}()
-	door := &frontDoor{}
+	door := &frontDoor{secure: c.Secure()}
 	servers, err := startServers(c, log, listeners, door)
 	if err != nil {
 		return err

@@ -1,9 +1,10 @@
 package session
 
-// Change is news of a session: it was locked, opened again (Active), or ended.
+// Change is news of a session: it was locked, opened again (Active), taken into
+// a grant (Active, with ReasonGrant), or ended.
 type Change struct {
 	State  State
-	Reason string // of an end
+	Reason string // of an end, or ReasonGrant
 }
 
 // Subscribe tells of a session's changes from now on, whichever node they

@@ -57,6 +57,7 @@ const (
 	ReasonDisabled    = "user_disabled"
 	ReasonReuse       = "reuse" // a refresh token came back that was used up
 	ReasonPIN         = "pin_exhausted"
+	ReasonGrant       = "grant" // of a change: the session came into a grant
 )
 
 // Config is what a Manager works with.

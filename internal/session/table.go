@@ -300,16 +300,20 @@ func (h *held) learn(row store.Session, grant *Grant, surely bool) {
 		h.skey = ""
 	}
 	h.written = max(h.written, row.LastActivity)
+	regranted := false
 	if row.Rev > h.row.Rev {
 		if shown(h.row.State) == Locked && shown(row.State) == Active {
 			h.activity = 0 // whatever a clock said before does not count
 		}
+		regranted = (grant == nil) != (h.grant == nil)
 		h.row, h.grant = row, grant
 	}
 	h.activity = max(h.activity, row.LastActivity)
 	if s := shown(h.row.State); s != h.shown {
 		h.shown = s
 		h.tell(Change{State: s, Reason: h.row.EndReason})
+	} else if regranted && s == Active {
+		h.tell(Change{State: s, Reason: ReasonGrant})
 	}
 }
 

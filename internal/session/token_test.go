@@ -173,7 +173,7 @@ func TestObject(t *testing.T) {
 		t.Errorf("expires %v, idle %v", expires, live.IdleExpiresAt)
 	}
 	mitral := got["mitral"].(map[string]any)
-	want := []string{"absolute_expires_at", "acr", "amr", "auth_time", "idle_expires_at", "roles", "session_id", "state", "workspace_id"}
+	want := []string{"absolute_expires_at", "acr", "amr", "auth_time", "idle_expires_at", "pin_length", "roles", "session_id", "state", "workspace_id"}
 	if names := slices.Sorted(maps.Keys(mitral)); !slices.Equal(names, want) || mitral["state"] != "active" {
 		t.Errorf("mitral %v", mitral)
 	}

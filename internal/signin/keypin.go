@@ -401,7 +401,7 @@ func (m *Machine) open(tx *store.Tx, v *session.Visit, userID, method string, ou
 		return err
 	}
 	*out = Outcome{State: string(policy.SignedIn), Session: live}
-	return nil
+	return m.takeUp(tx, v, live)
 }
 
 // eventWord turns a method's name into the word that event types use.

@@ -3,6 +3,7 @@ package signin
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mitral-health/mitral/internal/audit"
 	"github.com/mitral-health/mitral/internal/identity"
@@ -43,10 +44,31 @@ func (m *Machine) Unlock(ctx context.Context, v *session.Visit, live *session.Li
 		if open, err = m.sessions.Unlock(tx, v, live, false); err != nil {
 			return m.recordRefused(tx, "session.unlock", in.Method, err)
 		}
-		_, err = tx.Record(audit.Event{Type: "session.unlock", Outcome: audit.Success, Method: in.Method})
-		return err
+		if _, err = tx.Record(audit.Event{Type: "session.unlock", Outcome: audit.Success, Method: in.Method}); err != nil {
+			return err
+		}
+		return m.takeUp(tx, v, open)
 	})
 	return open, err
+}
+
+// takeUp brings the session of somebody who has just proven themself inside the
+// grant that an administrator opened for them meanwhile.
+func (m *Machine) takeUp(tx *store.Tx, v *session.Visit, live *session.Live) error {
+	g, err := tx.OpenGrantOf(live.UserID)
+	if errors.Is(err, store.ErrNoRows) {
+		return nil
+	}
+	if err != nil || g.Kind != "named" || live.Grant != nil {
+		return err
+	}
+	if err := m.sessions.AttachGrant(tx, v, live.ID, g.ID, time.UnixMicro(g.ExpiresAt)); err != nil {
+		return err
+	}
+	purpose := (&session.Grant{Category: g.Category}).Purpose()
+	_, err = tx.Record(audit.Event{Type: "break_glass.take_up", Outcome: audit.Success, Actor: live.UserID, Session: live.ID, Grant: g.ID, Purpose: purpose,
+		Detail: audit.Detail{"ref": g.Ref}})
+	return err
 }
 
 // ownBrowser refuses a proof from another browser than the one that the session

@@ -74,16 +74,17 @@ func (q *Queries) insertNode(ctx context.Context, arg insertNodeParams) error {
 }
 
 const queueEvent = `-- name: queueEvent :exec
-INSERT INTO sequence_queue (event_id, at) VALUES ($1, $2)
+INSERT INTO sequence_queue (event_id, at, ord) VALUES ($1, $2, $3)
 `
 
 type queueEventParams struct {
 	EventID string
 	At      int64
+	Ord     int64
 }
 
 func (q *Queries) queueEvent(ctx context.Context, arg queueEventParams) error {
-	_, err := q.db.ExecContext(ctx, queueEvent, arg.EventID, arg.At)
+	_, err := q.db.ExecContext(ctx, queueEvent, arg.EventID, arg.At, arg.Ord)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +28,7 @@ type database struct {
 	*store.DB
 	config store.Config
 	owner  string // the URL of who owns the tables
+	behind map[string]*sql.DB
 }
 
 // forEachDatabase runs a test on SQLite and on PostgreSQL, where the running
@@ -39,14 +41,23 @@ func forEachDatabase(t *testing.T, f func(t *testing.T, db database)) {
 
 func sqlite(t testing.TB) database {
 	t.Helper()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "data", "mitral.db")
-	return furnish(t, database{config: store.Config{URL: url}, owner: url})
+	return furnish(t, empty(t, false))
 }
 
 func postgres(t testing.TB) database {
 	t.Helper()
-	owner, app := mitraltest.Postgres(t)
-	return furnish(t, database{config: store.Config{URL: app}, owner: owner})
+	return furnish(t, empty(t, true))
+}
+
+// empty is a database that nothing was done to, not even opened.
+func empty(t testing.TB, pg bool) database {
+	t.Helper()
+	if pg {
+		owner, app := mitraltest.Postgres(t)
+		return database{config: store.Config{URL: app}, owner: owner, behind: map[string]*sql.DB{}}
+	}
+	url := "sqlite:" + filepath.Join(t.TempDir(), "data", "mitral.db")
+	return database{config: store.Config{URL: url}, owner: url, behind: map[string]*sql.DB{}}
 }
 
 func furnish(t testing.TB, db database) database {
@@ -91,16 +102,20 @@ func (db database) open(t testing.TB) *store.DB {
 
 // raw opens the database behind the store's back: as the login of the URL, or
 // with what SQLite does when nobody asks for anything.
-func raw(t testing.TB, url string) *sql.DB {
+func (db database) raw(t testing.TB, url string) *sql.DB {
 	t.Helper()
-	driver := "pgx"
-	if len(url) > 7 && url[:7] == "sqlite:" {
-		driver, url = "sqlite", "file:"+url[7:]+"?_pragma=busy_timeout(10000)"
+	if open := db.behind[url]; open != nil {
+		return open
 	}
-	db, err := sql.Open(driver, url)
+	driver, name := "pgx", url
+	if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+		driver, name = "sqlite", "file:"+path+"?_pragma=busy_timeout(10000)"
+	}
+	open, err := sql.Open(driver, name)
 	must(t, err)
-	t.Cleanup(func() { _ = db.Close() })
-	return db
+	t.Cleanup(func() { _ = open.Close() })
+	db.behind[url] = open
+	return open
 }
 
 // event is one that an act of a test records.
@@ -112,7 +127,7 @@ func event(tx *store.Tx) error {
 // count counts rows as the database has them.
 func (db database) count(t testing.TB, query string, args ...any) (n int) {
 	t.Helper()
-	must(t, raw(t, db.owner).QueryRow(query, args...).Scan(&n))
+	must(t, db.raw(t, db.owner).QueryRow(query, args...).Scan(&n))
 	return n
 }
 

@@ -126,11 +126,15 @@ func (db *DB) grant(ctx context.Context, owner *sql.DB, app string) error {
 		return db.classify(err)
 	}
 	// At once: a server that is running meanwhile is never without its rights.
+	// And one node after the other: PostgreSQL refuses two that grant together.
 	tx, err := owner.BeginTx(ctx, nil)
 	if err != nil {
 		return db.classify(err)
 	}
 	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, "LOCK TABLE "+goose.DefaultTablename+" IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("couldn't wait for another node's migration: %w", db.classify(err))
+	}
 	for _, t := range tables {
 		rights := "SELECT, INSERT, UPDATE, DELETE"
 		if strings.HasPrefix(t, "audit_") {

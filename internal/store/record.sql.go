@@ -412,7 +412,7 @@ func (q *Queries) nodes(ctx context.Context, arg nodesParams) ([]nodesRow, error
 
 const queuedEvents = `-- name: queuedEvents :many
 SELECT audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.type, audit_event.outcome, audit_event.actor, audit_event.user_id, audit_event.session_id, audit_event.grant_id, audit_event.leaf FROM sequence_queue JOIN audit_event ON audit_event.id = sequence_queue.event_id
-ORDER BY sequence_queue.at, sequence_queue.event_id LIMIT $1
+ORDER BY sequence_queue.at, sequence_queue.ord, sequence_queue.event_id LIMIT $1
 `
 
 func (q *Queries) queuedEvents(ctx context.Context, count int32) ([]AuditEvent, error) {

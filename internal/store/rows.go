@@ -254,6 +254,7 @@ type SealedCode struct {
 type SequenceQueue struct {
 	EventID string
 	At      int64
+	Ord     int64
 }
 
 type Session struct {

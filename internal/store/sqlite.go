@@ -196,7 +196,7 @@ func (w *writer) one(ctx context.Context, j *job) (failed, broken error) {
 	// A caller who goes away must not interrupt a statement: SQLite answers
 	// that by rolling back the acts of everybody in the batch.
 	caller := j.act.ctx
-	_ = context.WithoutCancel
+	j.act.ctx = context.WithoutCancel(caller)
 	j.act.now = w.db.clock.Now()
 	j.act.q = New(watched{w.conn, j.act})
 	failed = guard(j)

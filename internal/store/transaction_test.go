@@ -17,7 +17,7 @@ import (
 
 func (db database) name(t testing.TB, user string) (name string) {
 	t.Helper()
-	must(t, raw(t, db.owner).QueryRow("SELECT name FROM users WHERE id = $1", user).Scan(&name))
+	must(t, db.raw(t, db.owner).QueryRow("SELECT name FROM users WHERE id = $1", user).Scan(&name))
 	return name
 }
 
@@ -270,7 +270,7 @@ func TestF41FaultTakesBackItsOwnActOnly(t *testing.T) {
 func TestF41FailedCommitForgetsThemAll(t *testing.T) {
 	db := sqlite(t)
 	// A hash is in the way of the next leaf's.
-	other := raw(t, db.owner)
+	other := db.raw(t, db.owner)
 	next := db.count(t, "SELECT MAX(id) + 1 FROM audit_node")
 	_, err := other.Exec("INSERT INTO audit_node (log, id, hash) VALUES (1, $1, x'00')", next)
 	must(t, err)
@@ -301,7 +301,7 @@ func TestF41FailedCommitForgetsThemAll(t *testing.T) {
 // back. SQLite rolls a whole transaction back when an INSERT is interrupted.
 func TestF41CallerWhoGoesAwayHarmsNobody(t *testing.T) {
 	db := sqlite(t)
-	_, err := raw(t, db.owner).Exec(`CREATE TRIGGER slow AFTER INSERT ON users WHEN NEW.name = 'slow' BEGIN
+	_, err := db.raw(t, db.owner).Exec(`CREATE TRIGGER slow AFTER INSERT ON users WHEN NEW.name = 'slow' BEGIN
 		SELECT (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000) SELECT MAX(x) FROM c); END`)
 	must(t, err)
 	var after [3]bool
@@ -399,7 +399,7 @@ func TestPausedActIsCut(t *testing.T) {
 	db := postgres(t)
 	var setting string
 	must(t, db.Upkeep(ctx, func(tx *store.UpkeepTx) error { return nil }))
-	must(t, raw(t, db.owner).QueryRow("SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'").Scan(&setting))
+	must(t, db.raw(t, db.owner).QueryRow("SELECT setting FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'").Scan(&setting))
 	if setting != "0" {
 		t.Fatalf("the server itself cuts at %s", setting)
 	}

@@ -111,7 +111,7 @@ func (a *act) record(e audit.Event) (string, error) {
 		return "", fmt.Errorf("couldn't record %s: %w", e.Type, err)
 	}
 	if a.queue {
-		if err := a.q.queueEvent(a.ctx, queueEventParams{EventID: e.ID, At: a.micros()}); err != nil {
+		if err := a.q.queueEvent(a.ctx, queueEventParams{EventID: e.ID, At: a.micros(), Ord: int64(len(a.events))}); err != nil {
 			return "", fmt.Errorf("couldn't queue %s: %w", e.Type, err)
 		}
 	}

@@ -262,8 +262,8 @@ func (c *call) recorded(g breakglass.Grant) (int64, string) {
 // work is where to go on working inside a grant.
 func (c *call) work(callback string) view.Link {
 	to := callback
-	if origin := edge.OriginOf(c.ctx()); to == "" && origin != c.PublicURL.Scheme+"://"+c.PublicURL.Host {
-		to = origin + "/"
+	if to == "" && !c.atHome() {
+		to = edge.OriginOf(c.ctx()) + "/"
 	}
 	if to == "" && c.Demo != nil {
 		to = view.PageChart
@@ -339,7 +339,9 @@ func (c *call) grantOver(g breakglass.Grant) view.GrantOver {
 		v.EndedAt = *g.EndedAt
 	}
 	v.NoteBy = v.EndedAt.Add(noteWithin)
-	if !v.MayNote && !g.Drill {
+	if g.Identity == breakglass.IdentityVisiting {
+		v.MayNote, v.Next = false, view.Link{Label: "Done", URL: view.PageSignIn + "?resume=0"} // their account is over, too
+	} else if !v.MayNote && !g.Drill {
 		v.Next = view.Link{Label: "Sign in, and finish your note", URL: with(view.PageSignIn+"?resume=0", callbackField, ownGrantURL(g.ID))}
 	}
 	return v

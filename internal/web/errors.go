@@ -122,6 +122,7 @@ func (c *call) wrong(err error, rename map[string]string, fields ...string) (wro
 			out.fields[""] = refusal.Detail
 		}
 		return out, nil
+	default:
 	}
 	for _, f := range refusal.Fields {
 		name := f.Field

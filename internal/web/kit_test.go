@@ -26,7 +26,6 @@ import (
 	"github.com/mitral-health/mitral/internal/keyring"
 	"github.com/mitral-health/mitral/internal/mitraltest"
 	"github.com/mitral-health/mitral/internal/notify"
-	"github.com/mitral-health/mitral/internal/policy"
 	"github.com/mitral-health/mitral/internal/record"
 	"github.com/mitral-health/mitral/internal/session"
 	"github.com/mitral-health/mitral/internal/signin"
@@ -61,7 +60,7 @@ func open(t *testing.T, c *mitraltest.Clinic, publicURL string, more ...func(*we
 		Recorder: d.Recorder, PublicURL: publicURL, Log: log})
 	need(t, err)
 	config := web.Config{Sessions: d.Sessions, Signin: d.Signin, Directory: d.Directory, BreakGlass: b, Recorder: d.Recorder, Keys: d.Keys,
-		PublicURL: public, Now: d.DB.Clock().Now, Credentials: d.credentials, EndSessions: d.endSessions, Mail: true, Version: "Mitral test", Log: log,
+		PublicURL: public, Now: d.DB.Clock().Now, Credentials: d.credentials, EndSessions: d.Directory.EndSessions, NewRecoveryCodes: d.Directory.NewRecoveryCodes, Mail: true, Version: "Mitral test", Log: log,
 		SetupToken: func(token string) bool { return d.token.Equal(identity.Secret(token)) },
 		Checks: func(context.Context) []view.HealthCheck {
 			return []view.HealthCheck{{Name: "Clock", Detail: "It is right.", Tone: view.Good}}
@@ -91,7 +90,7 @@ func open(t *testing.T, c *mitraltest.Clinic, publicURL string, more ...func(*we
 }
 
 // newEmptyDesk is a server on which nobody has set anything up.
-func newEmptyDesk(t *testing.T, publicURL string) *desk {
+func newEmptyDesk(t *testing.T, publicURL string, apps ...session.App) *desk {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	c := &mitraltest.Clinic{Sent: &mitraltest.Sent{}}
@@ -116,7 +115,7 @@ func newEmptyDesk(t *testing.T, publicURL string) *desk {
 	c.Recorder = record.New(record.Config{DB: c.DB, Keys: c.Keys, Holder: identity.NewID(identity.NodeID), Log: log})
 	public, err := url.Parse(publicURL)
 	need(t, err)
-	c.Sessions, err = session.New(session.Config{DB: c.DB, Keys: c.Keys, PublicURL: public, Log: log})
+	c.Sessions, err = session.New(session.Config{DB: c.DB, Keys: c.Keys, PublicURL: public, Apps: apps, Log: log})
 	need(t, err)
 	c.Signin, err = signin.New(signin.Config{DB: c.DB, Keys: c.Keys, Sessions: c.Sessions, Outbox: c.Outbox, Slots: signin.NewSlots(c.DB.Clock().Now), Log: log})
 	need(t, err)
@@ -138,6 +137,16 @@ func (d *desk) credentials(ctx context.Context, workspaceID, userID string) (web
 				out.KeyMade = made
 			}
 		}
+		codes, err := tx.RecoveryCodes(userID)
+		if err != nil {
+			return err
+		}
+		out.CodesTotal = len(codes)
+		for _, code := range codes {
+			if code.UsedAt == 0 {
+				out.CodesLeft++
+			}
+		}
 		pin, err := tx.UserPin(userID)
 		if err == nil {
 			out.PINSet = time.UnixMicro(pin.SetAt)
@@ -148,16 +157,6 @@ func (d *desk) credentials(ctx context.Context, workspaceID, userID string) (web
 		return err
 	})
 	return out, err
-}
-
-func (d *desk) endSessions(ctx context.Context, who signin.Who, userID string) error {
-	return d.Signin.Act(ctx, who, who.Live.WorkspaceID, policy.ActUsers, "user.sign_out", nil, func(tx *store.Tx) error {
-		_, err := d.Sessions.EndAll(tx, userID, "revoked", "")
-		if err == nil {
-			_, err = tx.Record(audit.Event{Type: "user.update", Outcome: audit.Success, User: userID, Detail: audit.Detail{"changed": "sessions"}})
-		}
-		return err
-	})
 }
 
 // browser keeps cookies, comes from an address range of its own, and sends forms
@@ -175,8 +174,10 @@ func (d *desk) browser() *browser {
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: d.NewDevice().IP.AsSlice()}}
 	address := d.server.Listener.Addr().String()
 	transport := &http.Transport{
-		DialContext:     func(ctx context.Context, network, _ string) (net.Conn, error) { return dialer.DialContext(ctx, network, address) },
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // the test's own server
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 	}
 	d.t.Cleanup(transport.CloseIdleConnections)
 	return &browser{d, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, ""}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -46,12 +47,18 @@ func (c *call) callback() string {
 	return c.landing(c.r.URL.Query().Get(callbackField))
 }
 
+// origin is the public URL's.
+func (s *Web) origin() string { return s.PublicURL.Scheme + "://" + s.PublicURL.Host }
+
+// atHome reports whether the page was asked for under the public URL, and not
+// behind an application's proxy.
+func (c *call) atHome() bool { return edge.OriginOf(c.ctx()) == c.origin() }
+
 // home is where somebody goes who asked for nothing else. Behind an
 // application's proxy that is the application.
 func (c *call) home(live *session.Live) string {
-	public := c.PublicURL.Scheme + "://" + c.PublicURL.Host
-	if origin := edge.OriginOf(c.ctx()); origin != "" && origin != public {
-		return origin + "/"
+	if !c.atHome() {
+		return edge.OriginOf(c.ctx()) + "/"
 	}
 	switch {
 	case live.Grant != nil:
@@ -66,17 +73,48 @@ func (c *call) home(live *session.Live) string {
 	return view.PageAccount
 }
 
-// back is the page that a form was on, where that can be loaded again.
+// back is where a call that cannot be answered now leads once it can: the page
+// itself, or the page that the form was on.
 func (c *call) back() string {
-	if c.r.Method == "GET" {
+	if c.r.Method == http.MethodGet && !strings.HasPrefix(c.r.URL.Path, postPages) {
 		return c.r.URL.RequestURI()
 	}
 	u, err := url.Parse(c.r.Referer())
 	if err != nil || u.Host != c.r.Host || u.Path == "" || strings.HasPrefix(u.Path, "/api/") || u.Path == view.PageSignIn {
-		return view.PageAccount
+		return pageOf(c.r.URL.Path)
 	}
 	return u.RequestURI()
 }
+
+// pageOf is the page with the form that posts to a path. The answer to a form
+// stands under that path, and somebody may ask for it again.
+func pageOf(post string) string {
+	parts := append(strings.Split(strings.TrimPrefix(post, postPages), "/"), "", "", "")
+	switch parts[0] {
+	case "setup":
+		return view.PageSetup
+	case "claim":
+		return "/claim/" + parts[1]
+	case "emergency":
+		if parts[2] != "" {
+			return ownGrantURL(parts[1])
+		}
+		return view.PageEmergency
+	case "admin":
+		page := view.PageAdmin + "/" + parts[1]
+		if parts[2] != "" {
+			page += "/" + parts[2]
+		}
+		return page
+	case "signin", "unlock", "lock", "signout":
+		return view.PageSignIn
+	}
+	return view.PageAccount
+}
+
+// formAgain leads somebody who loads the address of a form's answer anew to the
+// page with the form.
+func (s *Web) formAgain(c *call) error { return c.redirect(c.back()) }
 
 // with adds a field to an address's query, unless its value is "".
 func with(page, field, value string) string {

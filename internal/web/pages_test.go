@@ -2,12 +2,16 @@ package web_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mitral-health/mitral/internal/directory"
 	"github.com/mitral-health/mitral/internal/identity"
+	"github.com/mitral-health/mitral/internal/mitraltest"
 	"github.com/mitral-health/mitral/internal/notify"
+	"github.com/mitral-health/mitral/internal/session"
 	"github.com/mitral-health/mitral/internal/web"
 	"github.com/mitral-health/mitral/internal/web/view"
 )
@@ -150,4 +154,128 @@ func TestSDKModuleIsKeptForFiveMinutes(t *testing.T) {
 	if got := b.follow(http.MethodGet, view.LockModule, nil, http.Header{"If-None-Match": {p.header.Get("ETag")}}); got.status != 304 {
 		t.Errorf("a known module is %d, want 304", got.status)
 	}
+}
+
+// The answer to a form stands under the form's own path; whoever loads that
+// again, or comes back to it after an hour, gets the page.
+func TestAddressesOfFormsLeadToTheirPages(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	nurse := d.Add(identity.Nurse)
+	b := d.signedIn(d.Admin)
+	for path, want := range map[string]string{
+		view.PostPIN:                           "/account",
+		view.PostPeople:                        "/admin/people",
+		view.PostPerson(nurse.ID, "claims"):    view.PersonURL(nurse.ID),
+		view.PostCodes:                         "/admin/sealed-codes",
+		view.PostPolicy:                        "/admin/policy",
+		view.PostReview("grt_x", "stop"):       "/admin/break-glass/grt_x",
+		view.PostEmergency:                     "/emergency",
+		view.PostPickup:                        "/emergency",
+		view.PostGrant("grt_x", "end"):         "/emergency/grt_x",
+		view.PostSetupYou:                      "/setup",
+		view.PostClaim("abc"):                  "/claim/abc",
+		view.PostClaimSaved("abc"):             "/claim/abc",
+		view.PostSignIn:                        "/admin",
+		view.PostUnlock:                        "/admin",
+		"/api/v1/pages/admin/record":           "/admin/record",
+		"/api/v1/pages/nothing/of/the/kind/at": "/account",
+	} {
+		b.from = ""
+		b.get(path).at(want)
+	}
+}
+
+// With the database gone the pages say so, and emergency access says what to do
+// on paper.
+func TestWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		return // it takes a database server that can be stopped
+	}
+	server, err := mitraltest.StartPostgres()
+	need(t, err)
+	t.Cleanup(func() { _ = server.Close() })
+	owner, app := server.Database(t)
+	d := open(t, mitraltest.NewClinic(t, app, owner), mitraltest.PublicURL)
+	b := d.signedIn(d.Admin)
+	out := d.browser()
+	asked := out.get("/emergency")
+	need(t, server.Stop())
+	for _, path := range []string{"/signin?resume=0", "/setup", "/admin/people"} {
+		if p := b.get(path); p.status != 503 || p.header.Get("Retry-After") == "" {
+			t.Errorf("%s is %d without a database, Retry-After %q", path, p.status, p.header.Get("Retry-After"))
+		}
+	}
+	out.get("/emergency").is(503).says("Work on paper until it is back")
+	out.submit(asked, view.PostEmergency, "who", "visiting", "visiting_name", "Sam Locum", "visiting_reg_no", "1", "category", "cover_or_visiting",
+		"reason", "Locum for tonight only", "sealed_code", d.Setup.SealedCodes[0].Code.Reveal()).is(503).says("Work on paper until it is back", "keep the letter")
+}
+
+// under is the same server as browsers see it under an application's origin,
+// whose proxy passes Mitral's paths on.
+func (d *desk) under(origin string) *desk {
+	d.t.Helper()
+	other := *d
+	other.public = parsed(d.t, origin)
+	return &other
+}
+
+// An application may call the API with the person's cookies, but no page of its
+// own sends our forms. Behind its proxy our pages are at home on its origin.
+func TestApplicationsShowNoFormsOfOurs(t *testing.T) {
+	t.Parallel()
+	const app = "http://chart.localhost:9000"
+	d := newEmptyDesk(t, mitraltest.PublicURL, session.App{Origin: app})
+	set, err := d.Directory.Setup(t.Context(), directory.SetupInput{WorkspaceName: "Hope Clinic", AdminEmail: "admin@hope.example", AdminName: "An Administrator", PIN: "8264", ByOperator: true})
+	need(t, err)
+	admin := mitraltest.Person{ID: set.User.ID, Email: set.User.Email, Key: set.Key, PIN: "8264"}
+	b := d.signedIn(admin)
+	p := b.get("/account")
+	for _, site := range []string{"same-site", "cross-site", ""} {
+		got := b.follow(http.MethodPost, view.PostSignOut, p.form(view.PostSignOut), http.Header{"Origin": {app}, "Sec-Fetch-Site": {site}})
+		got.is(403).says("Not from that page")
+	}
+	b.get("/account").is(200).at("/account")
+
+	c := d.under(app).browser()
+	c.get("/emergency").is(200)
+	q := c.get("/signin?callbackUrl=" + url.QueryEscape(app+"/patients/7")).is(200)
+	q = c.submit(q, view.PostSignIn, "identifier", admin.Email, "key", admin.Key.Reveal())
+	q = c.submit(q, view.PostSignIn, "pin", admin.PIN.Reveal())
+	if got := q.url.String(); got != app+"/patients/7" {
+		t.Errorf("sign-in behind the application's proxy leads to %s", got)
+	}
+	if steps := c.get("/signin").steps; len(steps) < 3 || steps[2] != "/" {
+		t.Errorf("without an address it leads to %v, want the application", steps)
+	}
+	if got := b.get("/signin?callbackUrl=" + url.QueryEscape(app+"/patients/7")).url.String(); got != app+"/patients/7" {
+		t.Errorf("from our own origin sign-in leads to %s", got)
+	}
+}
+
+// On a server of several clinics a page belongs to the one that its address
+// names; the emergency page lets a stranger choose.
+func TestSeveralClinics(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	nurse := d.Add(identity.Nurse)
+	other, err := d.Directory.Setup(t.Context(), directory.SetupInput{WorkspaceName: "Other Clinic", AdminEmail: nurse.Email, AdminName: "Somebody Else", PIN: "8264", Another: true, ByOperator: true})
+	need(t, err)
+	b := d.browser()
+	b.get("/signin?resume=0").says("Sign in to Mitral").hides("Hope Clinic", "Other Clinic")
+	b.signIn(nurse).is(401).says(view.Refused) // two people have that address
+	p := b.get("/signin?workspace=hope-clinic").says("Sign in to Hope Clinic")
+	p = b.submit(p, view.PostSignIn, "identifier", nurse.Email, "key", nurse.Key.Reveal())
+	b.submit(p, view.PostSignIn, "pin", nurse.PIN.Reveal()).at("/account").says("A nurse", "Hope Clinic")
+	b.get("/signin?resume=0&workspace=no-such-clinic").is(200).says("Sign in to Mitral")
+
+	v := d.browser()
+	q := v.get("/emergency").says("Choose your clinic", "Hope Clinic", "Other Clinic")
+	fields := []string{"who", "visiting", "visiting_name", "Sam Locum", "visiting_reg_no", "1", "category", "cover_or_visiting", "reason", "Locum for tonight only",
+		"sealed_code", other.SealedCodes[0].Code.Reveal()}
+	q = v.submit(q, view.PostEmergency, fields...).is(422).says("Say which clinic this is")
+	q = v.submit(q, view.PostEmergency, append(fields, "workspace", "hope-clinic")...).is(401)
+	d.Advance(2 * time.Second)
+	v.submit(q, view.PostEmergency, append(fields, "workspace", other.Workspace.Slug)...).is(200).at("/emergency").says("Emergency access is open", "Other Clinic")
 }

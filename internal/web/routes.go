@@ -99,6 +99,7 @@ func (s *Web) routes() []route {
 
 		{pattern: get + view.PageHealth, need: active, handle: s.healthPage},
 
+		{pattern: get + postPages + "{form...}", handle: s.formAgain},
 		{pattern: get + "/{$}", handle: s.frontPage},
 		{pattern: "/", handle: s.nothingHere},
 	}
@@ -114,6 +115,7 @@ func (s *Web) routes() []route {
 // What the views have no constant for.
 const (
 	resumePath  = "/api/v1/session/resume"
+	postPages   = "/api/v1/pages/"
 	postReviews = "/api/v1/pages/admin/break-glass"
 	postRecord  = "/api/v1/pages/admin/record"
 )

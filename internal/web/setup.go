@@ -190,9 +190,7 @@ func (c *call) safetySheet(v setup) view.SetupSheet {
 }
 
 // signInAddress is what a printed card names.
-func (s *Web) signInAddress() string {
-	return s.PublicURL.Scheme + "://" + s.PublicURL.Host + view.PageSignIn
-}
+func (s *Web) signInAddress() string { return s.origin() + view.PageSignIn }
 
 // setupSheet ends the showing: from here on nobody sees the codes again.
 func (s *Web) setupSheet(c *call) error {

@@ -274,6 +274,9 @@ func (s *Web) overduePIN(c *call) error {
 
 // frontPage leads on to where a visitor without an address wants to be.
 func (s *Web) frontPage(c *call) error {
+	if !c.atHome() {
+		return c.redirect(s.origin() + "/") // the proxy should have kept this path
+	}
 	if s.Demo != nil {
 		return c.redirect(view.PageDemo)
 	}

@@ -30,7 +30,7 @@ func TestSignInInTwoSteps(t *testing.T) {
 	if got := p.form(view.PostSignIn).Get("identifier"); got != nurse.Email {
 		t.Errorf("after a slip the form holds the name %q", got)
 	}
-	p = b.submit(p, view.PostSignIn, "key", strings.ToLower(identity.FormatKey(nurse.Key))).is(200).says("PIN for "+nurse.Email)
+	p = b.submit(p, view.PostSignIn, "key", strings.ToLower(identity.FormatKey(nurse.Key))).is(200).says("PIN for " + nurse.Email)
 	p.hides(nurse.Key.Reveal(), identity.FormatKey(nurse.Key), strings.ToLower(identity.FormatKey(nurse.Key)))
 
 	p = b.submit(p, view.PostSignIn, "pin", "12").is(422).says("A PIN is four digits")

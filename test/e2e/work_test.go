@@ -55,6 +55,11 @@ func (c *clinic) atWork(p person) *mitraltest.Page {
 	return b
 }
 
+// state is how the session of a page stands. Asking is no activity.
+func state(b *mitraltest.Page) string {
+	return mitraltest.Eval[string](b, `fetch('/api/v1/auth/session').then(r => r.json()).then(s => s?.mitral?.state ?? '')`)
+}
+
 // covered fails the test where anything of the page can be read under the
 // curtain.
 func covered(t *testing.T, b *mitraltest.Page) {
@@ -120,7 +125,7 @@ func (c *clinic) heartbeatKeeps(t *testing.T) {
 			t.Fatal("it locked while somebody was typing")
 		}
 	}
-	if got := mitraltest.Eval[string](second, `fetch('/api/v1/auth/session').then(r => r.json()).then(s => s.mitral.state)`); got != "active" {
+	if got := state(second); got != "active" {
 		t.Fatalf("the session is %q", got)
 	}
 	second.Close()
@@ -143,20 +148,21 @@ func (c *clinic) idleLock(t *testing.T) {
 	mitraltest.Eval[bool](b, `document.getElementById('note').select() ?? true`)
 	b.Press(draft)
 
-	c.minute(13*time.Minute+30*time.Second, b)
+	away := 13*time.Minute + 30*time.Second
+	c.clock.advance(away)
+	b.Advance(away)
 	b.WaitText(warning, "Locks in 1:")
 	b.WaitText(warning, "Nothing will be lost")
 	b.Axe()
 	b.Press(".") // any key keeps working
 	b.WaitGone(warning)
 
-	c.minute(10*time.Minute, b)
-	until(t, patience, "a beat", func() (bool, string) { return beats(b) > 2, "" })
-	if b.Visible(curtain) {
-		t.Fatal("it locked ten minutes after a key")
+	c.clock.advance(14 * time.Minute)
+	if got := state(b); got != "active" {
+		t.Fatalf("fourteen minutes after a key the session is %q", got)
 	}
 	begun := time.Now()
-	c.clock.advance(6 * time.Minute)
+	c.clock.advance(61 * time.Second)
 	covered(t, b)
 	if took := time.Since(begun); took > follows {
 		t.Errorf("the curtain fell %s after the idle time", took)
@@ -283,13 +289,13 @@ func (c *clinic) offline(t *testing.T) {
 	b.Click("#note")
 	mitraltest.Eval[bool](b, `document.getElementById('note').select() ?? true`)
 	b.Press(draft)
-	b.Offline(true)
+	c.cutOff(b)
 	b.WaitText(warning, "No connection — your text is safe on this screen.")
 	b.Press("!")
 	b.Offline(false)
 	b.WaitGone(warning)
 
-	b.Offline(true)
+	c.cutOff(b)
 	b.WaitText(warning, "your text is safe")
 	b.Advance(16 * time.Minute)
 	b.WaitText(curtain, "Offline")
@@ -297,7 +303,7 @@ func (c *clinic) offline(t *testing.T) {
 	b.Offline(false)
 	b.WaitGone(curtain) // the server's time was not over
 
-	b.Offline(true)
+	c.cutOff(b)
 	b.WaitText(warning, "your text is safe")
 	b.Advance(16 * time.Minute)
 	c.clock.advance(16 * time.Minute)
@@ -309,6 +315,21 @@ func (c *clinic) offline(t *testing.T) {
 	if got := b.Value("#note"); got != draft+"!" {
 		t.Errorf("the draft is %q", got)
 	}
+}
+
+// cutOff takes the connection away, in a moment when nothing is under way that
+// could still come back.
+func (c *clinic) cutOff(b *mitraltest.Page) {
+	c.t.Helper()
+	until(c.t, patience, "everything asked is answered", func() (bool, string) {
+		for _, r := range b.Requests() {
+			if r.Type == "Fetch" && r.Status == 0 && !r.Failed {
+				return false, r.URL
+			}
+		}
+		return true, ""
+	})
+	b.Offline(true)
 }
 
 // exportAndDelete is J9: both ask who it is, whatever was done before.

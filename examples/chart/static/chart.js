@@ -44,20 +44,21 @@ instead("save", async (e) => {
 $("note")?.addEventListener("input", () => say("Not saved yet."))
 
 // The emergency banner runs down by this page's own clock and follows grants that open or end meanwhile.
-let until = $("emergency").dataset.left * 1000 + performance.now()
+const [banner, ref, left] = ["emergency", "ref", "left"].map($)
+let until = banner.dataset.left * 1000 + performance.now()
 const run = () => {
 	const s = Math.max(0, Math.ceil((until - performance.now()) / 1000))
 	const two = (n) => String(n).padStart(2, "0")
-	if (!$("emergency").hidden) $("left").textContent = `${two(Math.floor(s / 60))}:${two(s % 60)}`
+	if (!banner.hidden) left.textContent = `${two(Math.floor(s / 60))}:${two(s % 60)}`
 }
 run()
 setInterval(run, 1000)
 document.addEventListener("mitral-state", ({ detail: { state, session } }) => {
 	if (state !== "active") return
 	const grant = session?.mitral?.break_glass
-	$("emergency").hidden = !grant
+	banner.hidden = !grant
 	if (!grant) return
-	$("ref").textContent = grant.ref
+	ref.textContent = grant.ref
 	until = performance.now() + grant.remaining_s * 1000
 	run()
 })

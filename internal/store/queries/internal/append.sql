@@ -3,7 +3,7 @@ INSERT INTO audit_event (id, at, workspace_id, type, outcome, actor, user_id, se
 VALUES (@id, @at, @workspace_id, @type, @outcome, @actor, @user_id, @session_id, @grant_id, @leaf);
 
 -- name: queueEvent :exec
-INSERT INTO sequence_queue (event_id, at) VALUES (@event_id, @at);
+INSERT INTO sequence_queue (event_id, at, ord) VALUES (@event_id, @at, @ord);
 
 -- name: unqueueEvent :exec
 DELETE FROM sequence_queue WHERE event_id = @event_id;

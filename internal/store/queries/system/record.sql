@@ -1,6 +1,6 @@
 -- name: queuedEvents :many
 SELECT audit_event.* FROM sequence_queue JOIN audit_event ON audit_event.id = sequence_queue.event_id
-ORDER BY sequence_queue.at, sequence_queue.event_id LIMIT @count;
+ORDER BY sequence_queue.at, sequence_queue.ord, sequence_queue.event_id LIMIT @count;
 
 -- name: insertLog :exec
 INSERT INTO audit_log (log, origin, verifier_key, started_at) VALUES (@log, @origin, @verifier_key, @started_at);

@@ -348,7 +348,8 @@ CREATE TABLE idempotency (
 
 CREATE TABLE sequence_queue (
     event_id TEXT PRIMARY KEY,
-    at BIGINT NOT NULL
+    at BIGINT NOT NULL,
+    ord BIGINT NOT NULL
 );
 
 CREATE TABLE audit_event (

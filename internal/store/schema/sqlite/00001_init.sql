@@ -348,7 +348,8 @@ CREATE TABLE idempotency (
 
 CREATE TABLE sequence_queue (
     event_id TEXT PRIMARY KEY,
-    at INTEGER NOT NULL
+    at INTEGER NOT NULL,
+    ord INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE audit_event (
