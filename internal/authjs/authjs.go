@@ -259,7 +259,7 @@ func (d *Door) callback(w http.ResponseWriter, r *http.Request, v *visit) {
 	case out.Session == nil:
 		// Half way in: the page asks for the rest. There is no session cookie yet.
 		d.keep(v, r)
-		d.lead(w, v, http.StatusOK, v.origin+"/signin?resume=0&callbackUrl="+url.QueryEscape(d.callbackURL(v, r)))
+		d.lead(w, v, http.StatusOK, v.origin+"/signin?resume=0&step=next&callbackUrl="+url.QueryEscape(d.callbackURL(v, r)))
 	default:
 		d.keep(v, r)
 		d.lead(w, v, http.StatusOK, d.callbackURL(v, r))

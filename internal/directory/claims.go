@@ -46,6 +46,9 @@ const claimTries = 5
 type NewClaim struct {
 	Channel string   // mail, letter or screen
 	Reset   []string // of pin, factors
+	// Checked is how whoever asks made sure of the person: in_person, call,
+	// photo_id, or "" where nobody was asked. It goes into the record.
+	Checked string
 }
 
 // Claim is what the person who made one is shown, once.
@@ -62,6 +65,9 @@ type Claim struct {
 func (d *Directory) NewClaim(ctx context.Context, who signin.Who, workspaceID, userID string, in NewClaim) (Claim, error) {
 	if !slices.Contains([]string{"mail", "letter", "screen"}, in.Channel) {
 		return Claim{}, identity.RefuseField("channel", "unknown", "The channels are mail, letter and screen.")
+	}
+	if !slices.Contains([]string{"", "in_person", "call", "photo_id"}, in.Checked) {
+		return Claim{}, identity.RefuseField("checked", "unknown", "They were checked in person, by a call, or by photo id.")
 	}
 	for _, r := range in.Reset {
 		if r != "pin" && r != "factors" {
@@ -141,7 +147,7 @@ func (d *Directory) insertClaim(tx *store.Tx, p preparedClaim, user store.User) 
 		return shown, err
 	}
 	_, err = tx.Record(audit.Event{Type: "claim.create", Outcome: audit.Success, User: user.ID,
-		Detail: audit.Detail{"channel": p.Channel, "kind": kind, "reset": strings.Join(p.Reset, " ")}})
+		Detail: audit.Detail{"channel": p.Channel, "kind": kind, "reset": strings.Join(p.Reset, " "), "checked": p.Checked}})
 	return shown, err
 }
 
@@ -219,7 +225,7 @@ func initials(name string) string {
 
 // Claimed is what a person is shown once, when their claim is complete.
 type Claimed struct {
-	Email         string
+	Name, Email   string
 	Key           identity.Secret // "" where the workspace has no use for keys
 	RecoveryCodes []identity.Secret
 }
@@ -437,7 +443,7 @@ func (d *Directory) prepareCredentials(ctx context.Context, g *weighed, pin iden
 
 // give writes what a claim gives, in the transaction that spent it.
 func (d *Directory) give(tx *store.Tx, g weighed, out *Claimed) error {
-	out.Email = g.user.Email
+	out.Name, out.Email = g.user.Name, g.user.Email
 	if g.pin != nil {
 		if err := d.signin.SetPIN(tx, *g.pin); err != nil {
 			return err

@@ -190,7 +190,7 @@ func (m *Manager) tried(now time.Time) bool { return since(m.follow.tried.Load()
 
 // poll reads what changed. Only one runs at a time; unless always is set, one
 // that had to wait takes the other's word.
-func (m *Manager) poll(ctx context.Context, always bool) error {
+func (m *Manager) poll(ctx context.Context, always bool) (err error) {
 	f := &m.follow
 	select {
 	case f.gate <- struct{}{}:
@@ -204,7 +204,12 @@ func (m *Manager) poll(ctx context.Context, always bool) error {
 		return store.ErrUnavailable
 	}
 	f.tried.Store(m.clock.Now().UnixMicro())
-	defer func() { f.tried.Store(m.clock.Now().UnixMicro()) }()
+	defer func() {
+		f.tried.Store(m.clock.Now().UnixMicro())
+		if err == nil {
+			f.tried.Store(0) // whom it does not satisfy, the machine having slept meanwhile, polls again
+		}
+	}()
 	reading, cancel := context.WithTimeout(ctx, pollFor)
 	defer cancel()
 	moved, err := m.db.Follow(reading)

@@ -277,7 +277,7 @@ func (s *Web) newClaim(c *call) error {
 	if !slices.Contains([]string{"in_person", "call", "photo_id"}, c.field("checked")) {
 		return c.personAgain(invalid("checked", "Say how you made sure that it is them."), func(*view.PersonView) {})
 	}
-	claim, err := c.makeClaim(id, directory.NewClaim{Channel: channel, Reset: c.form["reset"]})
+	claim, err := c.makeClaim(id, directory.NewClaim{Channel: channel, Reset: c.form["reset"], Checked: c.field("checked")})
 	if err != nil {
 		bad, err := c.wrong(c.confirm(err, asking{act: "make a new key for " + user.Name, detail: "The old one stops when they take the new one.", back: view.PersonURL(id)}), nil, "channel")
 		if err != nil {

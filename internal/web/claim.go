@@ -50,7 +50,7 @@ func (s *Web) claim(c *call) error {
 	if out.Key == "" {
 		return c.afterKey(out.Email, codes)
 	}
-	return c.show(http.StatusOK, view.KeyOncePage(view.KeyOnce{Frame: c.frame(), Action: view.PostClaimSaved(c.claimToken().Reveal()), Name: out.Email, Identifier: out.Email,
+	return c.show(http.StatusOK, view.KeyOncePage(view.KeyOnce{Frame: c.frame(), Action: view.PostClaimSaved(c.claimToken().Reveal()), Name: out.Name, Identifier: out.Email,
 		Address: s.signInAddress(), Key: identity.FormatKey(out.Key), RecoveryCodes: codes}))
 }
 

@@ -111,7 +111,9 @@ func TestEmergencyBySealedCode(t *testing.T) {
 	d.Advance(2 * time.Second)
 	q = v.submit(q, view.PostEmergency, "visiting_name", "Sam Locum", "visiting_reg_no", "GMC 7654321", "sealed_code", d.Setup.SealedCodes[1].Code.Reveal()).is(200).at("/emergency").
 		says("for Sam Locum", "EMERGENCY ACCESS")
-	v.submit(q, view.PostLock).says("You have no PIN here")
+	locked := v.submit(q, view.PostLock).says("enter your sealed code")
+	locked = v.submit(locked, view.PostUnlock, "sealed_code", wrong).is(401).says("4 tries left").hides(wrong)
+	v.submit(locked, view.PostUnlock, "sealed_code", d.Setup.SealedCodes[1].Code.Reveal()).is(200).says("EMERGENCY ACCESS")
 	d.Advance(2 * time.Second)
 	used := d.browser()
 	used.submit(used.get("/emergency"), view.PostEmergency, append(fields, "sealed_code", d.Setup.SealedCodes[0].Code.Reveal())...).is(401)

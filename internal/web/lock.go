@@ -3,8 +3,10 @@ package web
 import (
 	"cmp"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/mitral-health/mitral/internal/audit"
 	"github.com/mitral-health/mitral/internal/breakglass"
 	"github.com/mitral-health/mitral/internal/session"
 	"github.com/mitral-health/mitral/internal/signin"
@@ -31,7 +33,10 @@ func (s *Web) resume(c *call) error {
 func (c *call) lockScreen(callback string) view.LockScreen {
 	v := view.LockScreen{Name: c.live.Name, KeptUntil: c.live.LockExpiresAt, CallbackURL: callback, PINLength: c.pinLength()}
 	v.LockedAt = lockedAt(c.live)
-	v.NoPIN = c.live.Grant != nil && c.live.Grant.Identity == breakglass.IdentityVisiting
+	if g := c.live.Grant; g != nil {
+		v.NoPIN = g.Identity == breakglass.IdentityVisiting
+		v.SealedCode = strings.HasPrefix(g.InvokerID, audit.CodeActor(""))
+	}
 	v.Frame = c.frame()
 	return v
 }
@@ -58,16 +63,21 @@ func (c *call) pinLength() int {
 	return doc.PIN.Length
 }
 
-// unlock opens a locked session with its person's PIN.
+// unlock opens a locked session with its person's PIN, or with the sealed code
+// that opened it.
 func (s *Web) unlock(c *call) error {
 	if c.live == nil {
 		return c.redirect(with(view.PageSignIn+"?resume=0", callbackField, c.callback()))
 	}
-	open, err := c.Signin.Unlock(c.ctx(), c.visit, c.live, signin.UnlockInput{Method: "pin", PIN: c.secret("pin")})
+	in := signin.UnlockInput{Method: "pin", PIN: c.secret("pin")}
+	if code := c.secret("sealed_code"); code != "" {
+		in = signin.UnlockInput{Method: "sealed_code", Code: code}
+	}
+	open, err := c.Signin.Unlock(c.ctx(), c.visit, c.live, in)
 	if err == nil {
 		return c.redirect(cmp.Or(c.callback(), c.home(open)))
 	}
-	bad, rest := c.wrong(err, map[string]string{"wrong_pin": "pin"}, "pin")
+	bad, rest := c.wrong(err, map[string]string{"wrong_pin": "pin", "wrong_sealed_code": "sealed_code"}, "pin")
 	if rest != nil {
 		return rest
 	}

@@ -310,7 +310,7 @@ func (c *clinic) emergencyInTheRecord(t *testing.T) {
 	b.WaitText("table", "Used")
 	b.Axe()
 	b.ClickNamed("link", "Health")
-	b.WaitText("h1", "")
+	b.WaitText("h1", "Health")
 	b.Axe()
 }
 

@@ -343,7 +343,7 @@ func (g *gallery) emergencies(n *node, people map[string]person, sealed string) 
 	holdToOpen(c)
 	c.WaitText("h1", "Emergency access is open")
 	c.ClickNamed("button", "End emergency access now")
-	c.WaitText("h1", "")
+	c.WaitText("h1", "ended")
 	g.shoot(c, "grant-over")
 }
 

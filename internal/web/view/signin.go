@@ -60,11 +60,14 @@ type LockScreen struct {
 	// CallbackURL is where to go afterwards.
 	CallbackURL string
 	PINLength   int
-	// NoPIN says that this person has none: only Someone else and Sign out help.
+	// NoPIN says that this person has none.
 	NoPIN bool
+	// SealedCode offers the code that opened this session instead of a PIN; it
+	// posts `sealed_code`.
+	SealedCode bool
 	// TriesLeft is shown when it is less than five and not 0.
 	TriesLeft int
-	// Errors: "", `pin`.
+	// Errors: "", `pin`, `sealed_code`.
 	Errors     FieldErrors
 	RetryAfter int
 }
