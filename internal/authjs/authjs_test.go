@@ -105,7 +105,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestSessionAfterSignInAndOut(t *testing.T) {
+func TestDoorSessionAfterSignInAndOut(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, session.V5)
 	p := d.Add(identity.Nurse)

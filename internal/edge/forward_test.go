@@ -58,7 +58,7 @@ func claims(t *testing.T, token string) map[string]any {
 	return c
 }
 
-func TestForwardPermits(t *testing.T) {
+func TestDoorForwardPermits(t *testing.T) {
 	t.Parallel()
 	d := clinicDesk(t)
 	nurse := d.Add(identity.Nurse)

@@ -68,7 +68,7 @@ func TestThrottledSignIn(t *testing.T) {
 	d.browser().signIn(d.Admin).must(200) // another range goes on
 }
 
-func TestWorkLockComeBack(t *testing.T) { onBoth(t, workLockComeBack) }
+func TestDoorWorkLockComeBack(t *testing.T) { onBoth(t, workLockComeBack) }
 
 func workLockComeBack(t *testing.T, d *desk) {
 	p := d.Add(identity.Nurse)

@@ -213,7 +213,7 @@ func TestF11StepUpChangeAndUnlockShareTheSessionsFive(t *testing.T) {
 	})
 }
 
-func TestF11StolenCookiesGuessNothing(t *testing.T) {
+func TestF38StolenCookiesUnlockAndGuessNothing(t *testing.T) {
 	forEach(t, func(t *testing.T, c clinic) {
 		nurse := c.Add(identity.Nurse)
 		b := c.NewDevice()
