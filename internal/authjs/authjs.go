@@ -88,6 +88,10 @@ func (d *Door) Mount(mux *http.ServeMux) {
 	for pattern, handle := range routes {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Add("Vary", "Cookie")
+			if r.Method == http.MethodHead { // which a mux takes for GET, and the protocol does not
+				d.unsupported(w, r, nil)
+				return
+			}
 			handle(w, r, d.visit(w, r))
 		})
 	}

@@ -319,6 +319,11 @@ func TestWhatTheProtocolLacks(t *testing.T) {
 			t.Errorf("v4 %s %s: %d %s", tt.method, tt.path, a.StatusCode, a.text)
 		}
 	}
+	for _, b := range []*browser{v4, v5} {
+		if head, get := b.ask("HEAD", base+"/session", nil, ""), b.get(base+"/session"); head.StatusCode != 400 || get.StatusCode != 200 {
+			t.Errorf("HEAD: %d, GET: %d", head.StatusCode, get.StatusCode)
+		}
+	}
 	for _, path := range []string{base + "/_log", "/api/auth/_log"} {
 		if a := v4.ask("POST", path, map[string]string{"Content-Type": "application/json"}, `{"message":"x"}`); a.StatusCode != 200 || a.text != "" {
 			t.Errorf("%s: %d %s", path, a.StatusCode, a.text)

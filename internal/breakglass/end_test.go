@@ -284,7 +284,7 @@ func TestRunExpiresWithinFifteenSeconds(t *testing.T) {
 		s := d.open(b, b.Confirmed(d.Admin, stepUp), emergency())
 		run(t, d.bg.Run)
 		d.Advance(time.Hour)
-		for deadline := time.Now().Add(15 * time.Second); len(d.events("break_glass.expire")) == 0; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(15 * time.Second); len(d.events("break_glass.expire")) == 0; <-time.After(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatal("not expired after fifteen seconds")
 			}

@@ -21,7 +21,7 @@ import (
 // settle waits until the outbox has nothing left to do.
 func (d *desk) settle() {
 	d.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); ; <-time.After(20 * time.Millisecond) {
 		if !slices.ContainsFunc(d.messages(), func(m store.Message) bool { return m.State == notify.Queued }) {
 			return
 		}
@@ -195,7 +195,7 @@ func TestF31MailsRepeatAnOlderCheckpoint(t *testing.T) {
 		run(t, d.Outbox.Run)
 		old, err := d.Recorder.Latest(context.Background())
 		for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); old, err = d.Recorder.Latest(context.Background()) {
-			time.Sleep(20 * time.Millisecond)
+			<-time.After(20 * time.Millisecond)
 		}
 		must(t, err)
 		b := d.NewDevice()

@@ -117,57 +117,55 @@ func walk(tx *store.SystemTx, in ExportInput, f func(l store.AuditLog, index int
 	if err != nil {
 		return fmt.Errorf("couldn't read the logs: %w", err)
 	}
-	from, to := micros(in.From, math.MinInt64), micros(in.To, math.MaxInt64)
 	for _, l := range logs {
-		if in.WorkspaceID != "" {
-			err = walkWorkspace(tx.Workspace(in.WorkspaceID), l, from, to, f)
-		} else {
-			err = walkAll(tx, l, from, to, f)
-		}
+		size, err := tx.TreeSize(l.Log)
 		if err != nil {
+			return fmt.Errorf("couldn't read the size of log %d: %w", l.Log, err)
+		}
+		for from := int64(0); from < size; from += window {
+			if in.WorkspaceID != "" {
+				err = walkShare(tx.Workspace(in.WorkspaceID), in, l, from, f)
+			} else {
+				err = walkAll(tx, in, l, from, f)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// walkAll goes over one window of a log.
+func walkAll(tx *store.SystemTx, in ExportInput, l store.AuditLog, from int64, f func(l store.AuditLog, index int64, leaf string) error) error {
+	rows, err := tx.Leaves(l.Log, from, from+window)
+	if err != nil {
+		return fmt.Errorf("couldn't read leaves from %d: %w", from, err)
+	}
+	for _, row := range rows {
+		if row.At < micros(in.From, math.MinInt64) || row.At >= micros(in.To, math.MaxInt64) {
+			continue
+		}
+		if err := f(l, row.Index, row.Leaf); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func walkAll(tx *store.SystemTx, l store.AuditLog, from, to int64, f func(l store.AuditLog, index int64, leaf string) error) error {
-	for next := int64(0); ; {
-		rows, err := tx.Leaves(l.Log, next, window)
-		if err != nil {
-			return fmt.Errorf("couldn't read leaves from %d: %w", next, err)
-		}
-		for _, row := range rows {
-			if row.At < from || row.At >= to {
-				continue
-			}
-			if err := f(l, row.Index, row.Leaf); err != nil {
-				return err
-			}
-		}
-		if len(rows) < window {
-			return nil
-		}
-		next = rows[len(rows)-1].Index + 1
+// walkShare goes over a workspace's share of one window.
+func walkShare(tx *store.Tx, in ExportInput, l store.AuditLog, from int64, f func(l store.AuditLog, index int64, leaf string) error) error {
+	rows, err := tx.EventsBetween(store.EventsBetweenParams{Log: l.Log, FromIdx: from, ToIdx: from + window, Count: window,
+		FromAt: micros(in.From, math.MinInt64), ToAt: micros(in.To, math.MaxInt64)})
+	if err != nil {
+		return fmt.Errorf("couldn't read leaves from %d: %w", from, err)
 	}
-}
-
-func walkWorkspace(tx *store.Tx, l store.AuditLog, from, to int64, f func(l store.AuditLog, index int64, leaf string) error) error {
-	for after := int64(-1); ; {
-		rows, err := tx.EventsBetween(store.EventsBetweenParams{Log: l.Log, FromAt: from, ToAt: to, After: after, Count: window})
-		if err != nil {
-			return fmt.Errorf("couldn't read leaves after %d: %w", after, err)
+	for _, row := range rows {
+		if err := f(l, row.Index, row.Leaf); err != nil {
+			return err
 		}
-		for _, row := range rows {
-			if err := f(l, row.Index, row.Leaf); err != nil {
-				return err
-			}
-		}
-		if len(rows) < window {
-			return nil
-		}
-		after = rows[len(rows)-1].Index
 	}
+	return nil
 }
 
 // firstColumns are the members that most leaves have; others follow by name.

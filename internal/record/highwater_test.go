@@ -45,9 +45,16 @@ func TestF03RollbackIsSeen(t *testing.T) {
 		for _, table := range recordTables {
 			in.untouchable(t, table, false)
 		}
-		in.exec(t, "UPDATE audit_node SET hash = (SELECT hash FROM audit_node WHERE id = 0) WHERE id = $1", tlog.StoredHashIndex(2, 0))
+		var hash []byte
+		over4 := tlog.StoredHashIndex(2, 0)
+		must(t, in.raw(t).QueryRow("SELECT hash FROM audit_node WHERE id = $1", over4).Scan(&hash))
+		in.exec(t, "UPDATE audit_node SET hash = (SELECT hash FROM audit_node WHERE id = 0) WHERE id = $1", over4)
 		if err := recorder().CheckHighwater(ctx); !errors.Is(err, record.ErrRolledBack) {
 			t.Errorf("another record: %v", err)
+		}
+		in.exec(t, "UPDATE audit_node SET hash = $1 WHERE id = $2", hash, over4)
+		if err := recorder().CheckHighwater(ctx); err != nil {
+			t.Fatalf("the record is as it was: %v", err)
 		}
 		in.exec(t, "DELETE FROM audit_leaf WHERE idx >= 4")
 		if err := recorder().CheckHighwater(ctx); !errors.Is(err, record.ErrRolledBack) {

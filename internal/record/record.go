@@ -184,7 +184,7 @@ func (r *Recorder) Status(ctx context.Context) (Status, error) {
 	oldest := v.waiting
 	if v.size > v.last.Size {
 		err := r.db.ReadSystem(ctx, func(tx *store.SystemTx) error {
-			first, err := tx.Leaves(v.log, v.last.Size, 1)
+			first, err := tx.Leaves(v.log, v.last.Size, v.last.Size+1)
 			if err == nil && len(first) > 0 && (oldest == 0 || first[0].At < oldest) {
 				oldest = first[0].At
 			}

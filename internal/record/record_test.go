@@ -94,7 +94,7 @@ func (in *installation) leafHash(t *testing.T, eventID string) (hash tlog.Hash) 
 		if err != nil {
 			return err
 		}
-		rows, err := tx.Leaves(at.Log, at.Index, 1)
+		rows, err := tx.Leaves(at.Log, at.Index, at.Index+1)
 		if err == nil {
 			hash = audit.LeafHash([]byte(rows[0].Leaf))
 		}

@@ -32,7 +32,7 @@ var tellings = map[string]telling{
 	"step_up.confirm": {"{who} confirmed by {method} that it is them, for {action}", "A confirmation by {who} for {action} was refused{why}"},
 	"step_up.spend":   {"", "{who} used a confirmation for something it was not made for: {action}"},
 
-	"authz.check":   {"An application asked whether {who} may do {action}: {decision}", "An application asked whether {who} may do {action}: they had to confirm first"},
+	"authz.check":   {"An application asked whether {who} may do {action}: {decision}", "An application asked whether {who} may do {action}: {decision}"},
 	"authz.refused": {"", "{who} asked for {operation} and was refused{why}"},
 
 	"claim.create":   {"{who} made a claim for {whom}, handed over by {channel}", "Making a claim for {whom} was refused{why}"},
@@ -96,7 +96,12 @@ var words = map[string]string{
 	"limit": "too many sessions were open", "other_person": "somebody else signed in there", "replaced": "they signed in there again",
 	"absolute": "it had lasted as long as it may", "lock_expired": "nobody came back in time", "bg_end": "the emergency access was over",
 	"sign_out": "they signed out", "user_disabled": "the account was disabled", "reuse": "a spent renewal token came back",
-	"pin_exhausted": "five wrong PINs",
+	"pin_exhausted": "five wrong PINs", "step_up": "they had to confirm first", "insufficient_user_authentication": "they had to confirm first",
+	"forbidden": "it is not part of their role", "bg_forbidden_action": "not during emergency access",
+	"user.create": "a new person", "user.update": "a change of a person", "user.list": "the list of people", "user.end_sessions": "a person to be signed out",
+	"claim.create": "a claim", "policy.change": "a change of the policy", "pin.change": "a new PIN", "rotate_key": "a new key", "recovery_codes": "new recovery codes",
+	"break_glass.codes": "new sealed codes", "break_glass.list": "the list of emergencies", "break_glass.review": "a verdict",
+	"audit.read": "the record", "audit.export": "a copy of the record", "audit.checkpoint": "a checkpoint of the record",
 }
 
 func inWords(value string) string {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"slices"
 	"strings"
 	"time"
 
@@ -72,8 +71,8 @@ var ErrBadKey = errors.New("the key cannot be read: give it whole, as name+hash+
 // Verify checks every leaf, every hash and every signed checkpoint of all logs,
 // and that the saved checkpoint's history is contained in today's. It needs
 // nothing but the database, which it only reads, in one view; also a copy
-// without triggers or indexes. An error means that it could not look; what it
-// saw is in the report.
+// without triggers or indexes. An error means that it could not look: a database
+// without the record's tables, or a key or checkpoint that cannot be read.
 func Verify(ctx context.Context, db *store.DB, in VerifyInput) (Report, error) {
 	v := &verifier{now: db.Clock().Now(), report: Report{Pinned: Unpinned, Findings: []string{}, Notes: []string{}}}
 	if in.Key != "" {
@@ -188,7 +187,7 @@ type tree struct {
 
 // batch is a window of a log as it was read.
 type batch struct {
-	from, to    int64 // the indexes
+	to          int64 // the index after its last
 	leaves      []store.RecordedLeavesRow
 	nodes       []store.NodesRow
 	checkpoints []store.AuditCheckpoint
@@ -206,10 +205,12 @@ func (v *verifier) log(ctx context.Context, tx *store.SystemTx, t *tree, key str
 	go func() {
 		defer close(done)
 		for b := range batches {
-			v.check(t, b)
+			if v.check(t, b); t.lost {
+				return
+			}
 		}
 	}()
-	err = read(ctx, tx, t.log, t.size, batches)
+	err = read(ctx, tx, t.log, t.size, batches, done)
 	close(batches)
 	<-done
 	if err != nil {
@@ -221,41 +222,29 @@ func (v *verifier) log(ctx context.Context, tx *store.SystemTx, t *tree, key str
 	return v.ends(tx, t)
 }
 
-// read sends a log's windows in order.
-func read(ctx context.Context, tx *store.SystemTx, log, size int64, to chan<- batch) error {
-	var ahead []store.AuditCheckpoint // read, and beyond the window
-	var after int64
-	for from := int64(0); from < size; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b := batch{from: from, to: size}
+// read sends a log's windows in order, until nobody wants more. Windows have
+// both ends, so that no database without statistics reads on to the end.
+func read(ctx context.Context, tx *store.SystemTx, log, size int64, to chan<- batch, done <-chan struct{}) error {
+	for from := int64(0); from < size; from += window {
+		b := batch{to: min(from+window, size)}
 		var err error
-		if b.leaves, err = tx.RecordedLeaves(log, from, window); err != nil {
+		if b.leaves, err = tx.RecordedLeaves(log, from, b.to); err != nil {
 			return fmt.Errorf("couldn't read leaves from %d: %w", from, err)
 		}
-		if len(b.leaves) == window {
-			b.to = b.leaves[window-1].Index + 1
-		}
 		first := tlog.StoredHashIndex(0, from)
-		count := min(tlog.StoredHashIndex(0, b.to)-first, 4*window)
-		if b.nodes, err = tx.Nodes(log, first, int32(count)); err != nil {
+		if b.nodes, err = tx.Nodes(log, first, tlog.StoredHashIndex(0, b.to)); err != nil {
 			return fmt.Errorf("couldn't read hashes from %d: %w", first, err)
 		}
-		for len(ahead) == 0 || ahead[len(ahead)-1].Size <= b.to {
-			more, err := tx.Checkpoints(log, after, window)
-			if err != nil {
-				return fmt.Errorf("couldn't read checkpoints: %w", err)
-			}
-			if len(more) == 0 {
-				break
-			}
-			ahead, after = append(ahead, more...), more[len(more)-1].Size
+		if b.checkpoints, err = tx.Checkpoints(log, from, b.to); err != nil {
+			return fmt.Errorf("couldn't read checkpoints from %d: %w", from, err)
 		}
-		n, _ := slices.BinarySearchFunc(ahead, b.to+1, func(c store.AuditCheckpoint, size int64) int { return int(c.Size - size) })
-		b.checkpoints, ahead = ahead[:n], ahead[n:]
-		to <- b
-		from = b.to
+		select {
+		case to <- b:
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }

@@ -190,7 +190,7 @@ func (k *core) found(ctx context.Context) error {
 func (k *core) kekPath(id string) string {
 	path, warning := k.config.KEKPath(id)
 	if warning != "" {
-		k.log.Warn(warning)
+		k.log.Warn("the key-encryption key has no good place", "warning", warning)
 	}
 	return path
 }

@@ -133,6 +133,6 @@ func lowDisk(c Config) (bool, error) {
 	if err := syscall.Statfs(c.Data, &fs); err != nil {
 		return false, fmt.Errorf("couldn't look at the disk: %w", err)
 	}
-	free, all := fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize) //nolint:gosec // a block size is positive
+	free, all := fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)
 	return free < 1<<30 || free < all/10, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,6 +101,8 @@ func (k *core) healthChecks(ctx context.Context) []view.HealthCheck {
 	for _, c := range r.Checks {
 		out = append(out, view.HealthCheck{Name: c.Name, Detail: c.Detail, Fix: c.Fix, Tone: tones[c.Status]})
 	}
+	worst := []view.Tone{view.Bad, view.Warn, view.Good}
+	slices.SortStableFunc(out, func(a, b view.HealthCheck) int { return slices.Index(worst, a.Tone) - slices.Index(worst, b.Tone) })
 	return out
 }
 

@@ -130,7 +130,7 @@ func (k *core) serve(ctx context.Context, o ServeOptions, door *frontDoor) error
 func (k *core) run(ctx context.Context, loops *sync.WaitGroup, what string, f func(context.Context) error) {
 	loops.Go(func() {
 		if err := f(ctx); err != nil && ctx.Err() == nil {
-			k.log.Error(what+" stopped", "error", err)
+			k.log.Error("a loop stopped", "loop", what, "error", err)
 		}
 	})
 }

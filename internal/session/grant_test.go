@@ -12,7 +12,10 @@ import (
 
 func (c *clinic) attach(v *session.Visit, sessionID, grantID string, ends time.Time) {
 	c.tb.Helper()
-	c.act(c.workspace, func(tx *store.Tx) error { return c.m.AttachGrant(tx, v, sessionID, grantID, ends) })
+	c.act(c.workspace, func(tx *store.Tx) error {
+		_, err := c.m.AttachGrant(tx, v, sessionID, grantID, ends)
+		return err
+	})
 }
 
 // TestF19AttachGrant: a session inside a grant has the emergency role and no
@@ -163,7 +166,7 @@ func TestUnlockAndAttachTogether(t *testing.T) {
 			if _, err := c.m.Unlock(tx, v, live, false); err != nil {
 				return err
 			}
-			if err := c.m.AttachGrant(tx, v, live.ID, grant, ends); err != nil {
+			if _, err := c.m.AttachGrant(tx, v, live.ID, grant, ends); err != nil {
 				return err
 			}
 			_, err := tx.Record(audit.Event{Type: "break_glass.start", Outcome: audit.Success})

@@ -232,26 +232,25 @@ func (m *Manager) Freshen(tx *store.Tx, live *Live, factorUsed bool) error {
 // AttachGrant puts a session inside a grant that ends at endsBy, in the
 // transaction that opens it or in which the person has proven themself: from
 // the commit on it has the emergency role, ends with the grant, and has a new
-// skey, which v is given. With v nil the browser takes it up with its next
-// renewal.
-func (m *Manager) AttachGrant(tx *store.Tx, v *Visit, sessionID, grantID string, endsBy time.Time) error {
+// skey, which v is given. It returns how the session of v stands then. With v
+// nil the browser takes it up with its next renewal, and nothing is returned.
+func (m *Manager) AttachGrant(tx *store.Tx, v *Visit, sessionID, grantID string, endsBy time.Time) (*Live, error) {
 	n, err := tx.SetSessionGrant(sessionID, grantID, endsBy.UnixMicro())
 	if err != nil {
-		return fmt.Errorf("couldn't put a session inside a grant: %w", err)
+		return nil, fmt.Errorf("couldn't put a session inside a grant: %w", err)
 	}
 	if n == 0 {
-		return identity.Refuse(identity.Unauthenticated, "session_ended", "This session is over. Sign in again.")
+		return nil, identity.Refuse(identity.Unauthenticated, "session_ended", "This session is over. Sign in again.")
 	}
 	row, err := m.replaceSkey(tx, sessionID)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m.Apply(tx, row)
 	if v == nil || row.State != string(Active) {
-		return nil
+		return nil, nil
 	}
-	_, err = m.reopen(tx, v, row)
-	return err
+	return m.reopen(tx, v, row)
 }
 
 // ShortenGrant ends the sessions inside a grant earlier than they were told.

@@ -86,8 +86,9 @@ func (m *Machine) KeyPIN(ctx context.Context, v *session.Visit, in KeyPIN) (Outc
 // length that nobody on this server has is refused here, before it is hashed.
 func (m *Machine) resolve(ctx context.Context, v *session.Visit, in KeyPIN) (person, error) {
 	var p person
-	email, badIdentifier := identity.NormalizeEmail(in.Identifier)
-	err := m.db.ReadSystem(ctx, func(tx *store.SystemTx) error {
+	email, err := identity.NormalizeEmail(in.Identifier)
+	readable := err == nil
+	err = m.db.ReadSystem(ctx, func(tx *store.SystemTx) error {
 		if n, err := tx.PinsOfLength(int64(len(in.PIN))); err != nil || n == 0 {
 			return cmp.Or(err, refusePINForm("pin"))
 		}
@@ -96,7 +97,7 @@ func (m *Machine) resolve(ctx context.Context, v *session.Visit, in KeyPIN) (per
 			return err
 		}
 		p.workspaceID = workspaceID
-		if badIdentifier != nil || (in.Workspace != "" && workspaceID == "") {
+		if !readable || in.Workspace != "" && workspaceID == "" {
 			return nil
 		}
 		if workspaceID != "" {
@@ -400,8 +401,9 @@ func (m *Machine) open(tx *store.Tx, v *session.Visit, userID, method string, ou
 	if err != nil {
 		return err
 	}
+	live, err = m.takeUp(tx, v, live)
 	*out = Outcome{State: string(policy.SignedIn), Session: live}
-	return m.takeUp(tx, v, live)
+	return err
 }
 
 // eventWord turns a method's name into the word that event types use.

@@ -145,3 +145,25 @@ func TestRaceOfPINChanges(t *testing.T) {
 		c.NewDevice().SignIn(nurse)
 	})
 }
+
+func TestRaceOfAnAttempt(t *testing.T) {
+	forEach(t, func(t *testing.T, c clinic) {
+		nurse := c.Add(identity.Nurse)
+		c.Advance(98 * day)
+		b := c.NewDevice()
+		_, err := c.try(b, pair(nurse, nurse.PIN))
+		ok(t, err)
+		var whos [8]signin.Who
+		for i := range whos {
+			whos[i].Visit = b.Clone().Visit()
+		}
+		got := codes(t, atOnce(len(whos), func(i int) error {
+			_, err := c.Signin.ChangePIN(context.Background(), whos[i], nurse.PIN, "7306")
+			return err
+		}))
+		want(t, "signed in", got[""], 1)
+		want(t, "too late", got["signed_out"]+got["pin_used"], len(whos)-1)
+		want(t, "sign-ins", c.Count("sign_in.key_pin", success), 1)
+		want(t, "changes", c.Count("factor.pin_set", success, `"actor":"`+nurse.ID), 2) // with the claim's
+	})
+}

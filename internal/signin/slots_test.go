@@ -32,6 +32,9 @@ func newCounter(t *testing.T, n int) *counter {
 	return &counter{t: t, slots: s, failed: map[string]error{}}
 }
 
+// pass lets time go by, in a bubble.
+func pass(d time.Duration) { <-time.After(d) }
+
 // start asks for a slot and keeps it for as long as work says.
 func (c *counter) start(name string, lane Lane, work time.Duration) {
 	c.wg.Go(func() {
@@ -41,7 +44,7 @@ func (c *counter) start(name string, lane Lane, work time.Duration) {
 			c.now++
 			c.most = max(c.most, c.now)
 			c.mu.Unlock()
-			time.Sleep(work)
+			pass(work)
 			c.mu.Lock()
 			c.now--
 			c.mu.Unlock()
@@ -88,7 +91,7 @@ func TestF25AFloodLeavesTheReservedSlot(t *testing.T) {
 		if len(c.ran) != 3 {
 			t.Errorf("%d run, want the two open slots and the reserved one", len(c.ran))
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		turnedAway := 0
 		for i := range 40 {
@@ -101,7 +104,7 @@ func TestF25AFloodLeavesTheReservedSlot(t *testing.T) {
 		}
 		// The control: a device that nobody signed in with is a stranger.
 		c.start("late", Lane{Range: "1"}, time.Millisecond)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		if !c.busy("late") {
 			t.Error("a stranger came in by the reserved slot")
@@ -120,7 +123,7 @@ func TestF25AKnownDeviceHasSixAMinute(t *testing.T) {
 		device := Lane{Device: "dev_a", Range: "clinic"}
 		for i := range 7 {
 			c.start(fmt.Sprint(i), device, time.Millisecond)
-			time.Sleep(2 * time.Second)
+			pass(2 * time.Second)
 			synctest.Wait()
 		}
 		for i := range 6 {
@@ -132,9 +135,9 @@ func TestF25AKnownDeviceHasSixAMinute(t *testing.T) {
 			t.Error("the seventh did not go by the open lane")
 		}
 		c.start("colleague", Lane{Device: "dev_b", Range: "clinic"}, time.Millisecond)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		c.start("later", device, time.Millisecond)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		if c.busy("colleague") || c.busy("later") {
 			t.Error("another device, or another minute, has none of its own")
@@ -173,7 +176,7 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 		for i := range 16 {
 			c.start(fmt.Sprint(i), Lane{Range: "a"}, time.Millisecond)
 		}
-		time.Sleep(1100 * time.Millisecond)
+		pass(1100 * time.Millisecond)
 		ctx, cancel := context.WithCancel(context.Background())
 		gone := make(chan error)
 		go func() { gone <- c.slots.Do(ctx, Lane{Range: "a"}, func() { t.Error("it ran") }) }()
@@ -198,7 +201,7 @@ func TestKnownDevicesWaitTenSeconds(t *testing.T) {
 		c.start("third", Lane{Device: "dev2"}, 9*time.Second)
 		c.start("fourth", Lane{Device: "dev3"}, 9*time.Second)
 		c.start("fifth", Lane{Device: "dev4"}, time.Second)
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		synctest.Wait()
 		if c.busy("third") || c.busy("fourth") || !c.busy("fifth") {
 			t.Errorf("after ten seconds: %v", c.failed)

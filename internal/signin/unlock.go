@@ -47,28 +47,31 @@ func (m *Machine) Unlock(ctx context.Context, v *session.Visit, live *session.Li
 		if _, err = tx.Record(audit.Event{Type: "session.unlock", Outcome: audit.Success, Method: in.Method}); err != nil {
 			return err
 		}
-		return m.takeUp(tx, v, open)
+		open, err = m.takeUp(tx, v, open)
+		return err
 	})
 	return open, err
 }
 
 // takeUp brings the session of somebody who has just proven themself inside the
-// grant that an administrator opened for them meanwhile.
-func (m *Machine) takeUp(tx *store.Tx, v *session.Visit, live *session.Live) error {
+// grant that an administrator opened for them meanwhile, and returns how it
+// stands then.
+func (m *Machine) takeUp(tx *store.Tx, v *session.Visit, live *session.Live) (*session.Live, error) {
 	g, err := tx.OpenGrantOf(live.UserID)
 	if errors.Is(err, store.ErrNoRows) {
-		return nil
+		return live, nil
 	}
 	if err != nil || g.Kind != "named" || live.Grant != nil {
-		return err
+		return live, err
 	}
-	if err := m.sessions.AttachGrant(tx, v, live.ID, g.ID, time.UnixMicro(g.ExpiresAt)); err != nil {
-		return err
+	live, err = m.sessions.AttachGrant(tx, v, live.ID, g.ID, time.UnixMicro(g.ExpiresAt))
+	if err != nil {
+		return nil, err
 	}
 	purpose := (&session.Grant{Category: g.Category}).Purpose()
 	_, err = tx.Record(audit.Event{Type: "break_glass.take_up", Outcome: audit.Success, Actor: live.UserID, Session: live.ID, Grant: g.ID, Purpose: purpose,
 		Detail: audit.Detail{"ref": g.Ref}})
-	return err
+	return live, err
 }
 
 // ownBrowser refuses a proof from another browser than the one that the session

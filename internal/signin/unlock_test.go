@@ -90,20 +90,30 @@ func TestUnlockTakesNothingElse(t *testing.T) {
 	})
 }
 
+// grant opens emergency access for a person, as far as sign-in sees it.
+func (c clinic) grant(tx *store.Tx, kind, invoker string, p mitraltest.Person, ends time.Time) (string, error) {
+	id := identity.NewID(identity.GrantID)
+	err := tx.InsertGrant(store.InsertGrantParams{ID: id, Ref: "BG-0001", Kind: kind, SubjectID: p.ID, Invoker: invoker,
+		Category: "other", PickupVerifier: []byte{}, ExpiresAt: ends.UnixMicro(), Remaining: time.Hour.Microseconds()})
+	if err != nil {
+		return "", err
+	}
+	_, err = tx.Record(audit.Event{Type: "break_glass.start", Outcome: audit.Success, Grant: id})
+	return id, err
+}
+
 // sealed opens an emergency session of a person in a browser, as a sealed code
 // does, and returns which code it was.
 func (c clinic) sealed(b *mitraltest.Device, p mitraltest.Person) identity.Secret {
 	c.t.Helper()
-	v, now := b.Visit(), c.DB.Clock().Now()
-	code, id := c.Setup.SealedCodes[0], identity.NewID(identity.GrantID)
-	ok(c.t, c.DB.Workspace(context.Background(), audit.By{Actor: audit.CodeActor(code.Label)}, c.Workspace.ID, func(tx *store.Tx) error {
-		codes, err := tx.SealedCodes()
+	v, code, ends := b.Visit(), c.Setup.SealedCodes[0], c.DB.Clock().Now().Add(time.Hour)
+	invoker := audit.CodeActor(code.Label)
+	ok(c.t, c.DB.Workspace(context.Background(), audit.By{Actor: invoker}, c.Workspace.ID, func(tx *store.Tx) error {
+		id, err := c.grant(tx, "sealed", invoker, p, ends)
 		if err != nil {
 			return err
 		}
-		ends := now.Add(time.Hour)
-		err = tx.InsertGrant(store.InsertGrantParams{ID: id, Ref: "BG-0001", Kind: "sealed", SubjectID: p.ID, Invoker: audit.CodeActor(code.Label),
-			Category: "other", PickupVerifier: []byte{}, ExpiresAt: ends.UnixMicro(), Remaining: time.Hour.Microseconds()})
+		codes, err := tx.SealedCodes()
 		if err != nil {
 			return err
 		}
@@ -114,14 +124,62 @@ func (c clinic) sealed(b *mitraltest.Device, p mitraltest.Person) identity.Secre
 				}
 			}
 		}
-		if _, err := tx.Record(audit.Event{Type: "break_glass.start", Outcome: audit.Success, Grant: id}); err != nil {
-			return err
-		}
 		_, err = c.Sessions.Start(tx, v, session.Opening{UserID: p.ID, Method: "sealed_code", ACR: identity.ACREmergency, GrantID: id, EndsBy: ends})
 		return err
 	}))
 	b.Keep(v)
 	return code.Code
+}
+
+func TestAGrantThatWasOpenedMeanwhileIsTakenUp(t *testing.T) {
+	forEach(t, func(t *testing.T, c clinic) {
+		nurse, doctor := c.Add(identity.Nurse), c.Add(identity.Doctor)
+		locked, other := c.NewDevice(), c.NewDevice()
+		locked.SignIn(nurse)
+		c.lock(locked)
+		other.SignIn(doctor)
+		open := func(kind string, p mitraltest.Person) (id string) {
+			ok(t, c.DB.Workspace(context.Background(), audit.By{Actor: c.Admin.ID}, c.Workspace.ID, func(tx *store.Tx) (err error) {
+				id, err = c.grant(tx, kind, c.Admin.ID, p, c.DB.Clock().Now().Add(time.Hour))
+				return err
+			}))
+			return id
+		}
+		id := open("named", nurse)
+		inside := func(b *mitraltest.Device, want bool) {
+			t.Helper()
+			live := b.Who().Live
+			if (live.Grant != nil) != want || want && (live.Grant.ID != id || live.Role != "emergency_clinician") {
+				t.Errorf("inside a grant: %+v as %s", live.Grant, live.Role)
+			}
+		}
+		inside(locked, false) // nobody has proven anything yet
+		refused(t, c.unlock(locked, wrongPIN), "wrong_pin")
+		inside(locked, false)
+		who := locked.Who()
+		unlocked, err := c.Signin.Unlock(context.Background(), who.Visit, who.Live, signin.UnlockInput{Method: "pin", PIN: nurse.PIN})
+		ok(t, err)
+		locked.Keep(who.Visit)
+		inside(locked, true)
+		fresh := c.NewDevice()
+		signedIn := fresh.SignIn(nurse)
+		inside(fresh, true)
+		for act, live := range map[string]*session.Live{"unlock": unlocked, "sign-in": signedIn} {
+			if live.Grant == nil || live.Grant.ID != id || live.Role != "emergency_clinician" {
+				t.Errorf("the answer to %s is not inside the grant: %+v as %s", act, live.Grant, live.Role)
+			}
+		}
+		inside(other, false)
+		want(t, "events", c.Count("break_glass.take_up", success, `"grant_id":"`+id, `"actor":"`+nurse.ID), 2)
+		c.lock(fresh)
+		ok(t, c.unlock(fresh, nurse.PIN))
+		want(t, "once a session", c.Count("break_glass.take_up"), 2)
+
+		// One that a sealed code opened is that code's session alone.
+		open("sealed", doctor)
+		other.SignIn(doctor)
+		inside(other, false)
+	})
 }
 
 func TestUnlockByTheSealedCodeThatOpenedTheSession(t *testing.T) {

@@ -63,8 +63,8 @@ func (t systemQueries) CheckpointCovering(log int64, index int64) (AuditCheckpoi
 	return t.q.checkpointCovering(t.ctx, checkpointCoveringParams{Log: log, Index: index})
 }
 
-func (t systemQueries) Checkpoints(log int64, after int64, count int32) ([]AuditCheckpoint, error) {
-	return t.q.checkpoints(t.ctx, checkpointsParams{Log: log, After: after, Count: count})
+func (t systemQueries) Checkpoints(log int64, after int64, upto int64) ([]AuditCheckpoint, error) {
+	return t.q.checkpoints(t.ctx, checkpointsParams{Log: log, After: after, Upto: upto})
 }
 
 func (t systemQueries) ClaimByToken(tokenHash string) (Claim, error) {
@@ -252,15 +252,17 @@ type EventsBetweenRow = eventsBetweenRow
 
 // EventsBetweenParams are the values of EventsBetween that the caller gives.
 type EventsBetweenParams struct {
-	Log    int64
-	FromAt int64
-	ToAt   int64
-	After  int64
-	Count  int32
+	Log     int64
+	FromIdx int64
+	ToIdx   int64
+	Count   int32
+	FromAt  int64
+	ToAt    int64
 }
 
+// The workspace's share of count leaves from an index. The LIMIT inside keeps the planner from starting with all events of the workspace.
 func (t *Tx) EventsBetween(arg EventsBetweenParams) ([]EventsBetweenRow, error) {
-	return t.q.eventsBetween(t.ctx, eventsBetweenParams{WorkspaceID: t.workspace, Log: arg.Log, FromAt: arg.FromAt, ToAt: arg.ToAt, After: arg.After, Count: arg.Count})
+	return t.q.eventsBetween(t.ctx, eventsBetweenParams{WorkspaceID: t.workspace, Log: arg.Log, FromIdx: arg.FromIdx, ToIdx: arg.ToIdx, Count: arg.Count, FromAt: arg.FromAt, ToAt: arg.ToAt})
 }
 
 func (t *Tx) EventsOfGrant(grantID string) ([]AuditEvent, error) {
@@ -650,8 +652,8 @@ func (t systemQueries) Lease(name string) (Lease, error) {
 // LeavesRow is a row of Leaves.
 type LeavesRow = leavesRow
 
-func (t systemQueries) Leaves(log int64, fromIdx int64, count int32) ([]LeavesRow, error) {
-	return t.q.leaves(t.ctx, leavesParams{Log: log, FromIdx: fromIdx, Count: count})
+func (t systemQueries) Leaves(log int64, fromIdx int64, toIdx int64) ([]LeavesRow, error) {
+	return t.q.leaves(t.ctx, leavesParams{Log: log, FromIdx: fromIdx, ToIdx: toIdx})
 }
 
 func (t systemQueries) LeavesOfEvent(eventID string) ([]AuditLeaf, error) {
@@ -712,8 +714,8 @@ func (t systemQueries) Node(id int64, log int64) ([]byte, error) {
 // NodesRow is a row of Nodes.
 type NodesRow = nodesRow
 
-func (t systemQueries) Nodes(log int64, fromID int64, count int32) ([]NodesRow, error) {
-	return t.q.nodes(t.ctx, nodesParams{Log: log, FromID: fromID, Count: count})
+func (t systemQueries) Nodes(log int64, fromID int64, toID int64) ([]NodesRow, error) {
+	return t.q.nodes(t.ctx, nodesParams{Log: log, FromID: fromID, ToID: toID})
 }
 
 func (t *Tx) OpenClaims() ([]Claim, error) {
@@ -831,8 +833,8 @@ func (t *Tx) RecordedEvents(arg RecordedEventsParams) ([]RecordedEventsRow, erro
 type RecordedLeavesRow = recordedLeavesRow
 
 // For the verifier: leaves with their events, and with nothing where the event is gone.
-func (t systemQueries) RecordedLeaves(log int64, fromIdx int64, count int32) ([]RecordedLeavesRow, error) {
-	return t.q.recordedLeaves(t.ctx, recordedLeavesParams{Log: log, FromIdx: fromIdx, Count: count})
+func (t systemQueries) RecordedLeaves(log int64, fromIdx int64, toIdx int64) ([]RecordedLeavesRow, error) {
+	return t.q.recordedLeaves(t.ctx, recordedLeavesParams{Log: log, FromIdx: fromIdx, ToIdx: toIdx})
 }
 
 func (t *Tx) RecoveryCodes(userID string) ([]RecoveryCode, error) {
@@ -997,6 +999,7 @@ func (t *Tx) SetUserRole(arg SetUserRoleParams) error {
 	return t.q.setUserRole(t.ctx, setUserRoleParams{Now: t.micros(), WorkspaceID: t.workspace, ID: arg.ID, Role: arg.Role, ChangedBy: arg.ChangedBy, AdminUntil: arg.AdminUntil, ReviewerUntil: arg.ReviewerUntil})
 }
 
+// The misses begin anew. A pause runs on: whoever has the key still has it.
 func (t *Tx) SetUserSignedIn(id string) error {
 	return t.q.setUserSignedIn(t.ctx, setUserSignedInParams{Now: t.micros(), WorkspaceID: t.workspace, ID: id})
 }

@@ -162,19 +162,22 @@ func (q *Queries) events(ctx context.Context, arg eventsParams) ([]eventsRow, er
 }
 
 const eventsBetween = `-- name: eventsBetween :many
-SELECT audit_leaf.log, audit_leaf.idx, audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.type, audit_event.outcome, audit_event.actor, audit_event.user_id, audit_event.session_id, audit_event.grant_id, audit_event.leaf FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_event.workspace_id = $1 AND audit_event.at >= $2 AND audit_event.at < $3
-    AND audit_leaf.log = $4 AND audit_leaf.idx > $5
-ORDER BY audit_leaf.idx LIMIT $6
+SELECT part.log, part.idx, audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.type, audit_event.outcome, audit_event.actor, audit_event.user_id, audit_event.session_id, audit_event.grant_id, audit_event.leaf FROM
+    (SELECT log, idx, event_id FROM audit_leaf WHERE audit_leaf.log = $1 AND audit_leaf.idx >= $2 AND audit_leaf.idx < $3
+        ORDER BY audit_leaf.idx LIMIT $4) AS part
+    JOIN audit_event ON audit_event.id = part.event_id
+WHERE audit_event.workspace_id = $5 AND audit_event.at >= $6 AND audit_event.at < $7
+ORDER BY part.idx
 `
 
 type eventsBetweenParams struct {
+	Log         int64
+	FromIdx     int64
+	ToIdx       int64
+	Count       int32
 	WorkspaceID string
 	FromAt      int64
 	ToAt        int64
-	Log         int64
-	After       int64
-	Count       int32
 }
 
 type eventsBetweenRow struct {
@@ -192,14 +195,16 @@ type eventsBetweenRow struct {
 	Leaf        string
 }
 
+// The workspace's share of count leaves from an index. The LIMIT inside keeps the planner from starting with all events of the workspace.
 func (q *Queries) eventsBetween(ctx context.Context, arg eventsBetweenParams) ([]eventsBetweenRow, error) {
 	rows, err := q.db.QueryContext(ctx, eventsBetween,
+		arg.Log,
+		arg.FromIdx,
+		arg.ToIdx,
+		arg.Count,
 		arg.WorkspaceID,
 		arg.FromAt,
 		arg.ToAt,
-		arg.Log,
-		arg.After,
-		arg.Count,
 	)
 	if err != nil {
 		return nil, err

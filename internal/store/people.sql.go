@@ -471,7 +471,7 @@ func (q *Queries) setUserRole(ctx context.Context, arg setUserRoleParams) error 
 
 const setUserSignedIn = `-- name: setUserSignedIn :exec
 UPDATE users SET signed_in_at = $1, first_signed_in_at = CASE WHEN first_signed_in_at = 0 THEN $1 ELSE first_signed_in_at END,
-    pin_misses = 0, pause_level = 0, paused_until = 0
+    pin_misses = 0, pause_level = 0
 WHERE workspace_id = $2 AND id = $3
 `
 
@@ -481,6 +481,7 @@ type setUserSignedInParams struct {
 	ID          string
 }
 
+// The misses begin anew. A pause runs on: whoever has the key still has it.
 func (q *Queries) setUserSignedIn(ctx context.Context, arg setUserSignedInParams) error {
 	_, err := q.db.ExecContext(ctx, setUserSignedIn, arg.Now, arg.WorkspaceID, arg.ID)
 	return err

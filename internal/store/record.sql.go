@@ -93,17 +93,17 @@ func (q *Queries) checkpointCovering(ctx context.Context, arg checkpointCovering
 }
 
 const checkpoints = `-- name: checkpoints :many
-SELECT log, size, note, at FROM audit_checkpoint WHERE log = $1 AND size > $2 ORDER BY size LIMIT $3
+SELECT log, size, note, at FROM audit_checkpoint WHERE log = $1 AND size > $2 AND size <= $3 ORDER BY size
 `
 
 type checkpointsParams struct {
 	Log   int64
 	After int64
-	Count int32
+	Upto  int64
 }
 
 func (q *Queries) checkpoints(ctx context.Context, arg checkpointsParams) ([]AuditCheckpoint, error) {
-	rows, err := q.db.QueryContext(ctx, checkpoints, arg.Log, arg.After, arg.Count)
+	rows, err := q.db.QueryContext(ctx, checkpoints, arg.Log, arg.After, arg.Upto)
 	if err != nil {
 		return nil, err
 	}
@@ -251,13 +251,13 @@ func (q *Queries) leafOfEvent(ctx context.Context, eventID string) (AuditLeaf, e
 const leaves = `-- name: leaves :many
 SELECT audit_leaf.idx, audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.leaf
 FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_leaf.log = $1 AND audit_leaf.idx >= $2 ORDER BY audit_leaf.idx LIMIT $3
+WHERE audit_leaf.log = $1 AND audit_leaf.idx >= $2 AND audit_leaf.idx < $3 ORDER BY audit_leaf.idx
 `
 
 type leavesParams struct {
 	Log     int64
 	FromIdx int64
-	Count   int32
+	ToIdx   int64
 }
 
 type leavesRow struct {
@@ -269,7 +269,7 @@ type leavesRow struct {
 }
 
 func (q *Queries) leaves(ctx context.Context, arg leavesParams) ([]leavesRow, error) {
-	rows, err := q.db.QueryContext(ctx, leaves, arg.Log, arg.FromIdx, arg.Count)
+	rows, err := q.db.QueryContext(ctx, leaves, arg.Log, arg.FromIdx, arg.ToIdx)
 	if err != nil {
 		return nil, err
 	}
@@ -373,13 +373,13 @@ func (q *Queries) node(ctx context.Context, arg nodeParams) ([]byte, error) {
 }
 
 const nodes = `-- name: nodes :many
-SELECT id, hash FROM audit_node WHERE log = $1 AND id >= $2 ORDER BY id LIMIT $3
+SELECT id, hash FROM audit_node WHERE log = $1 AND id >= $2 AND id < $3 ORDER BY id
 `
 
 type nodesParams struct {
 	Log    int64
 	FromID int64
-	Count  int32
+	ToID   int64
 }
 
 type nodesRow struct {
@@ -388,7 +388,7 @@ type nodesRow struct {
 }
 
 func (q *Queries) nodes(ctx context.Context, arg nodesParams) ([]nodesRow, error) {
-	rows, err := q.db.QueryContext(ctx, nodes, arg.Log, arg.FromID, arg.Count)
+	rows, err := q.db.QueryContext(ctx, nodes, arg.Log, arg.FromID, arg.ToID)
 	if err != nil {
 		return nil, err
 	}
@@ -456,13 +456,13 @@ SELECT audit_leaf.idx, audit_leaf.event_id, CAST(COALESCE(audit_event.at, 0) AS 
     CAST(COALESCE(audit_event.user_id, '') AS TEXT) AS user_id, CAST(COALESCE(audit_event.session_id, '') AS TEXT) AS session_id,
     CAST(COALESCE(audit_event.grant_id, '') AS TEXT) AS grant_id, CAST(COALESCE(audit_event.leaf, '') AS TEXT) AS leaf
 FROM audit_leaf LEFT JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_leaf.log = $1 AND audit_leaf.idx >= $2 ORDER BY audit_leaf.idx LIMIT $3
+WHERE audit_leaf.log = $1 AND audit_leaf.idx >= $2 AND audit_leaf.idx < $3 ORDER BY audit_leaf.idx
 `
 
 type recordedLeavesParams struct {
 	Log     int64
 	FromIdx int64
-	Count   int32
+	ToIdx   int64
 }
 
 type recordedLeavesRow struct {
@@ -481,7 +481,7 @@ type recordedLeavesRow struct {
 
 // For the verifier: leaves with their events, and with nothing where the event is gone.
 func (q *Queries) recordedLeaves(ctx context.Context, arg recordedLeavesParams) ([]recordedLeavesRow, error) {
-	rows, err := q.db.QueryContext(ctx, recordedLeaves, arg.Log, arg.FromIdx, arg.Count)
+	rows, err := q.db.QueryContext(ctx, recordedLeaves, arg.Log, arg.FromIdx, arg.ToIdx)
 	if err != nil {
 		return nil, err
 	}

@@ -302,14 +302,14 @@ func TestF41FailedCommitForgetsThemAll(t *testing.T) {
 func TestF41CallerWhoGoesAwayHarmsNobody(t *testing.T) {
 	db := sqlite(t)
 	_, err := db.raw(t, db.owner).Exec(`CREATE TRIGGER slow AFTER INSERT ON users WHEN NEW.name = 'slow' BEGIN
-		SELECT (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 1000000) SELECT MAX(x) FROM c); END`)
+		SELECT (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000) SELECT MAX(x) FROM c); END`)
 	must(t, err)
 	var after [3]bool
 	going, leave := context.WithCancel(ctx)
 	errs := db.batch(t, db.rename("one", &after[0], nil),
 		func() error {
 			return db.Workspace(going, byAda, "wks_a", func(tx *store.Tx) error {
-				time.AfterFunc(20*time.Millisecond, leave)
+				time.AfterFunc(5*time.Millisecond, leave)
 				tx.After(func() { after[1] = true })
 				return errors.Join(tx.InsertUser(store.InsertUserParams{ID: "usr_slow", Name: "slow", RecoverySalt: []byte{}}), event(tx))
 			})

@@ -219,7 +219,7 @@ func TestPolicyIsChangedKnowingly(t *testing.T) {
 	looser := strings.Replace(same.Get("document"), `"idle": "15m"`, `"idle": "20m"`, 1)
 	p = b.submit(p, view.PostPolicy, "document", looser).is(200).says("This is what changes", "20 min", "Weaker")
 	p = b.submit(p, view.PostPolicy, "confirm", "1").is(422).says("Say why")
-	p = b.submit(p, view.PostPolicy, "confirm", "1", "reason", "long dressings").at("/admin/policy").says("The policy is changed")
+	b.submit(p, view.PostPolicy, "confirm", "1", "reason", "long dressings").at("/admin/policy").says("The policy is changed")
 	b.post(view.PostPolicy, url.Values{"document": {same.Get("document")}, "etag": {same.Get("etag")}, "confirm": {"1"}}).is(412).says("has changed since you read it")
 
 	d.Advance(6 * time.Minute)

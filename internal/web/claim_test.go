@@ -66,7 +66,7 @@ func TestClaimJourney(t *testing.T) {
 		t.Errorf("%d recovery codes come along", len(form["recovery_code"]))
 	}
 	p = b.submit(p, post+"/saved", "last_two", "??").is(422).says("These are not the last two")
-	p = b.submit(p, post+"/saved", "last_two", key[len(key)-2:]).is(200).says("Your recovery codes", form.Get("recovery_code"))
+	b.submit(p, post+"/saved", "last_two", key[len(key)-2:]).is(200).says("Your recovery codes", form.Get("recovery_code"))
 	b.get(at).is(410).says("This link was used")
 	b.post(post, map[string][]string{"code": {claim.Code.Reveal()}, "pin": {"9713"}}).is(410)
 	b.get("/account").at("/signin") // a claim signs nobody in

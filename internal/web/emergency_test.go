@@ -45,7 +45,7 @@ func TestEmergencyForOneself(t *testing.T) {
 	p = b.submit(p, view.PostGrant(id, "patients"), "patient_ref", strings.Repeat("x", 65)).is(422).says("at most 64 characters")
 	p = b.submit(p, view.PostGrant(id, "patients"), "patient_ref", "P-0977").at("/emergency").says("Patient added", "P-0977")
 
-	p = b.submit(p, view.PostGrant(id, "end")).is(200).says("Emergency access has ended", "Sign in, and finish your note").hides("EMERGENCY ACCESS")
+	b.submit(p, view.PostGrant(id, "end")).is(200).says("Emergency access has ended", "Sign in, and finish your note").hides("EMERGENCY ACCESS")
 	b.get("/account").at("/signin")
 	b.signIn(d.Admin)
 	b.get("/account").says("Finish your note on BG-0001")
@@ -81,7 +81,7 @@ func TestEmergencyForSomebodyElse(t *testing.T) {
 		t.Errorf("after a refusal the form holds %q", got)
 	}
 	q = ward.submit(q, view.PostPickup, "code", code, "pin", "").is(401).says("Type your PIN as well")
-	q = ward.submit(q, view.PostPickup, "code", code, "pin", nurse.PIN.Reveal()).is(200).at("/emergency").says("Emergency access is open", "EMERGENCY ACCESS")
+	ward.submit(q, view.PostPickup, "code", code, "pin", nurse.PIN.Reveal()).is(200).at("/emergency").says("Emergency access is open", "EMERGENCY ACCESS")
 	ward.get("/account").says("EMERGENCY ACCESS")
 	b.submit(b.get(view.GrantURL(id)), view.PostReview(id, "stop")).at(view.GrantURL(id)).says("Stopped")
 	ward.get("/account").at("/signin")

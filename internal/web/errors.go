@@ -54,7 +54,7 @@ func refusalOf(err error) *identity.Refusal {
 // problem shows an error as a page.
 func (c *call) problem(err error) error {
 	p := edge.ProblemOf(c.ctx(), err)
-	v := view.Problem{Status: p.Status, Trace: p.RequestID, Retry: c.retry()}
+	v := view.Problem{Status: p.Status, Trace: p.RequestID, Retry: c.retry(p.Status)}
 	for name, values := range p.GetHeaders() {
 		c.w.Header()[name] = values
 	}
@@ -81,8 +81,8 @@ func (c *call) problem(err error) error {
 }
 
 // retry is what Try again loads, where that makes sense.
-func (c *call) retry() string {
-	if c.r.Method != http.MethodGet {
+func (c *call) retry(status int) string {
+	if c.r.Method != http.MethodGet || status < http.StatusTooManyRequests {
 		return ""
 	}
 	return c.r.URL.RequestURI()

@@ -218,10 +218,10 @@ func (s *Web) unhold(text string) (held, bool) {
 func (c *call) nextStep() (view.NextStep, bool, error) {
 	var v view.NextStep
 	a, err := c.Signin.Pending(c.ctx(), c.visit)
-	if refusalOf(err) != nil {
-		return v, false, nil
-	}
-	if err != nil {
+	switch {
+	case refusalOf(err) != nil:
+		return v, false, nil //nolint:nilerr // that there is none is the answer
+	case err != nil:
 		return v, false, err
 	}
 	if c.space, err = c.Directory.Workspace(c.ctx(), a.WorkspaceID); err != nil {

@@ -42,6 +42,7 @@ func (g *gallery) shoot(b *mitraltest.Page, name string) {
 	}
 	for _, dark := range []bool{true, false} {
 		b.Dark(dark)
+		b.WaitFor(`document.getAnimations().every(a => a.playState === 'finished' || a.effect.getComputedTiming().endTime === Infinity)`)
 		if g.folder == "" {
 			if !dark {
 				b.Axe()
@@ -51,6 +52,7 @@ func (g *gallery) shoot(b *mitraltest.Page, name string) {
 		for _, width := range []int{320, 1280} {
 			b.Size(width, map[int]int{320: 640, 1280: 800}[width])
 			b.Axe()
+			b.Size(width, mitraltest.Eval[int](b, "Math.max(innerHeight, document.documentElement.scrollHeight)")) // so that a curtain covers all of it
 			scheme := map[bool]string{true: "dark", false: "light"}[dark]
 			b.Screenshot(filepath.Join(g.folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)))
 		}
@@ -115,11 +117,14 @@ func (g *gallery) setup() {
 // print takes a picture of a page as it is printed.
 func (g *gallery) print(b *mitraltest.Page, name string) {
 	g.seen = append(g.seen, name)
-	b.Media("print")
-	if g.folder != "" {
-		b.Screenshot(filepath.Join(g.folder, name+".png"))
+	if g.folder == "" {
+		return
 	}
+	b.Media("print")
+	b.Size(794, 1123) // A4
+	b.Screenshot(filepath.Join(g.folder, name+".png"))
 	b.Media("")
+	b.Size(1280, 800)
 }
 
 func (g *gallery) demo() {
@@ -170,7 +175,6 @@ func (g *gallery) signedOut(b *mitraltest.Page, n *node, nurse person) {
 	b.Open(n.url + "/emergency")
 	g.shoot(b, "emergency")
 	b.Click("label:has([value=visiting])")
-	b.ClickNamed("button", "Hold to open emergency access")
 	g.shoot(b, "emergency-visiting")
 	b.Click("label:has([value=pickup])")
 	g.shoot(b, "emergency-pickup")

@@ -63,8 +63,9 @@ func RoleName(r identity.Role) string {
 	return sentence(string(r))
 }
 
-func sentence(word string) string {
-	word = strings.ReplaceAll(word, "_", " ")
+func sentence(word string) string { return capital(strings.ReplaceAll(word, "_", " ")) }
+
+func capital(word string) string {
 	first, n := utf8.DecodeRuneInString(word)
 	if n == 0 {
 		return ""
@@ -164,9 +165,6 @@ func plural(n int, thing string) string {
 	}
 	return thing + "s"
 }
-
-// groups cuts a formatted key or code at its hyphens.
-func groups(code string) []string { return strings.Split(code, "-") }
 
 // lastTwo are the symbols that confirm a key was kept.
 func lastTwo(key string) string { return key[max(0, len(key)-2):] }

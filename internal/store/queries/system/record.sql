@@ -32,7 +32,7 @@ SELECT * FROM audit_checkpoint WHERE log = @log AND size > @idx ORDER BY size LI
 SELECT * FROM audit_checkpoint WHERE log = @log AND at <= @before ORDER BY size DESC LIMIT 1;
 
 -- name: checkpoints :many
-SELECT * FROM audit_checkpoint WHERE log = @log AND size > @after ORDER BY size LIMIT @count;
+SELECT * FROM audit_checkpoint WHERE log = @log AND size > @after AND size <= @upto ORDER BY size;
 
 -- name: leafOfEvent :one
 SELECT * FROM audit_leaf WHERE event_id = @event_id;
@@ -40,7 +40,7 @@ SELECT * FROM audit_leaf WHERE event_id = @event_id;
 -- name: leaves :many
 SELECT audit_leaf.idx, audit_event.id, audit_event.at, audit_event.workspace_id, audit_event.leaf
 FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_leaf.log = @log AND audit_leaf.idx >= @from_idx ORDER BY audit_leaf.idx LIMIT @count;
+WHERE audit_leaf.log = @log AND audit_leaf.idx >= @from_idx AND audit_leaf.idx < @to_idx ORDER BY audit_leaf.idx;
 
 -- name: recordedLeaves :many
 -- For the verifier: leaves with their events, and with nothing where the event is gone.
@@ -50,7 +50,7 @@ SELECT audit_leaf.idx, audit_leaf.event_id, CAST(COALESCE(audit_event.at, 0) AS 
     CAST(COALESCE(audit_event.user_id, '') AS TEXT) AS user_id, CAST(COALESCE(audit_event.session_id, '') AS TEXT) AS session_id,
     CAST(COALESCE(audit_event.grant_id, '') AS TEXT) AS grant_id, CAST(COALESCE(audit_event.leaf, '') AS TEXT) AS leaf
 FROM audit_leaf LEFT JOIN audit_event ON audit_event.id = audit_leaf.event_id
-WHERE audit_leaf.log = @log AND audit_leaf.idx >= @from_idx ORDER BY audit_leaf.idx LIMIT @count;
+WHERE audit_leaf.log = @log AND audit_leaf.idx >= @from_idx AND audit_leaf.idx < @to_idx ORDER BY audit_leaf.idx;
 
 -- name: countLeaves :one
 SELECT COUNT(*) FROM audit_leaf;
@@ -71,7 +71,7 @@ SELECT COUNT(*) FROM audit_event LEFT JOIN audit_leaf ON audit_leaf.event_id = a
 WHERE audit_leaf.event_id IS NULL AND audit_event.at < @before;
 
 -- name: nodes :many
-SELECT id, hash FROM audit_node WHERE log = @log AND id >= @from_id ORDER BY id LIMIT @count;
+SELECT id, hash FROM audit_node WHERE log = @log AND id >= @from_id AND id < @to_id ORDER BY id;
 
 -- name: countNodes :one
 SELECT COUNT(*) FROM audit_node WHERE log = @log;

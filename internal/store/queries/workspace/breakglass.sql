@@ -113,10 +113,13 @@ SELECT * FROM audit_event WHERE workspace_id = @workspace_id AND grant_id = @gra
 SELECT * FROM audit_event WHERE workspace_id = @workspace_id AND user_id = @user_id ORDER BY at DESC, id LIMIT @count;
 
 -- name: eventsBetween :many
-SELECT audit_leaf.log, audit_leaf.idx, audit_event.* FROM audit_leaf JOIN audit_event ON audit_event.id = audit_leaf.event_id
+-- The workspace's share of count leaves from an index. The LIMIT inside keeps the planner from starting with all events of the workspace.
+SELECT part.log, part.idx, audit_event.* FROM
+    (SELECT log, idx, event_id FROM audit_leaf WHERE audit_leaf.log = @log AND audit_leaf.idx >= @from_idx AND audit_leaf.idx < @to_idx
+        ORDER BY audit_leaf.idx LIMIT @count) AS part
+    JOIN audit_event ON audit_event.id = part.event_id
 WHERE audit_event.workspace_id = @workspace_id AND audit_event.at >= @from_at AND audit_event.at < @to_at
-    AND audit_leaf.log = @log AND audit_leaf.idx > @after
-ORDER BY audit_leaf.idx LIMIT @count;
+ORDER BY part.idx;
 
 -- name: recordedEvents :many
 -- The workspace's share of one log (0: the current one), newest first, below an index; person, beginning of the type and grant only where given.

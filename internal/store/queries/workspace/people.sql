@@ -57,8 +57,9 @@ WHERE workspace_id = @workspace_id AND id = @id;
 UPDATE users SET pin_misses = pin_misses WHERE workspace_id = @workspace_id AND id = @id RETURNING *;
 
 -- name: setUserSignedIn :exec
+-- The misses begin anew. A pause runs on: whoever has the key still has it.
 UPDATE users SET signed_in_at = @now, first_signed_in_at = CASE WHEN first_signed_in_at = 0 THEN @now ELSE first_signed_in_at END,
-    pin_misses = 0, pause_level = 0, paused_until = 0
+    pin_misses = 0, pause_level = 0
 WHERE workspace_id = @workspace_id AND id = @id;
 
 -- name: resumeKeyPin :exec
