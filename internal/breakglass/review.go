@@ -215,6 +215,11 @@ func (b *BreakGlass) Review(ctx context.Context, who signin.Who, id string, in R
 	if err := in.check(); err != nil {
 		return Grant{}, err
 	}
+	if live.Grant == nil {
+		if err := b.independent(ctx, live, id); err != nil {
+			return Grant{}, b.signin.RecordRefusal(ctx, who, live.WorkspaceID, "break_glass.review", err)
+		}
+	}
 	var g store.Grant
 	check := func(tx *store.Tx) (err error) {
 		if g, err = tx.Grant(id); errors.Is(err, store.ErrNoRows) {
@@ -241,6 +246,25 @@ func reviewed() error {
 	return identity.Refuse(identity.Conflict, "already_reviewed", "This has its verdict already. Add a note instead.")
 }
 
+func notIndependent() error {
+	return identity.Refuse(identity.Conflict, "not_independent", "Somebody else has to review this: you opened it, used it, or made its code.")
+}
+
+// independent refuses the subject, who may be of a role that reviews nothing:
+// it is their own case that they are told of.
+func (b *BreakGlass) independent(ctx context.Context, live *session.Live, id string) error {
+	return b.db.Read(ctx, live.WorkspaceID, func(tx *store.Tx) error {
+		g, err := tx.Grant(id)
+		if err == nil && g.SubjectID == live.UserID {
+			return notIndependent()
+		}
+		if errors.Is(err, store.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+}
+
 // mayReview refuses those who are part of it, and what has no place for a
 // verdict.
 func mayReview(tx *store.Tx, userID string, g store.Grant) error {
@@ -250,7 +274,7 @@ func mayReview(tx *store.Tx, userID string, g store.Grant) error {
 	}
 	switch {
 	case userID == g.SubjectID, userID == g.Invoker, userID == minter:
-		return identity.Refuse(identity.Conflict, "not_independent", "Somebody else has to review this: you opened it, used it, or made its code.")
+		return notIndependent()
 	case g.State == StateActive:
 		return identity.Refuse(identity.Conflict, "still_open", "It is still open. Review it once it has ended.")
 	case g.Review == ReviewDone:

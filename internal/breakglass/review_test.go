@@ -51,7 +51,9 @@ func TestF20VerdictsAreIndependent(t *testing.T) {
 		s := d.over(nurse)
 		_, err := d.bg.Review(ctx, d.as(d.Admin, policy.ActReview), s.ID, fine()) // the invoker
 		refused(t, err, identity.Conflict, "not_independent")
-		_, err = d.bg.Review(ctx, d.as(nurse, ""), s.ID, fine())
+		_, err = d.bg.Review(ctx, d.as(nurse, ""), s.ID, fine()) // the subject
+		refused(t, err, identity.Conflict, "not_independent")
+		_, err = d.bg.Review(ctx, d.as(d.Add(identity.Nurse), ""), s.ID, fine())
 		refused(t, err, identity.Forbidden, "forbidden")
 		g, err := d.bg.Review(ctx, d.as(reviewer, policy.ActReview), s.ID, fine())
 		must(t, err)

@@ -87,7 +87,7 @@ func checkApps(ctx context.Context, c Config, db *store.DB) Check {
 			return yellow("apps", "the public address serves every workspace, unasked", "list the applications and their workspaces in MITRAL_APPS")
 		}
 	}
-	return green("apps", fmt.Sprintf("%d", len(c.Apps)))
+	return green("apps", fmt.Sprintf("%d listed", len(c.Apps)))
 }
 
 func checkMail(c Config) Check {

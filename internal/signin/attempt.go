@@ -42,7 +42,7 @@ func (m *Machine) pend(tx *store.Tx, v *session.Visit, userID, method string, a 
 		return err
 	}
 	_, err = tx.Record(audit.Event{Type: "sign_in.pending", Outcome: audit.Success, Actor: userID, Method: method,
-		Detail: audit.Detail{"state": string(a.State), "asked": asked}})
+		Detail: audit.Detail{"pending": string(a.State), "asked": asked}})
 	if err != nil {
 		return err
 	}

@@ -158,7 +158,8 @@ func (m *Machine) opened(ctx context.Context, live *session.Live, code identity.
 // provenIn decides a proof that was given within a session. The person's row
 // and the session's come first, so that tries at once are decided one after the
 // other; once the session has ended no proof is looked at. A wrong one counts
-// against the session's five, whatever it was for; a right one starts them anew.
+// against the session's five, whatever it was for; a right one starts them anew
+// once an hour has gone by without a wrong one.
 func (m *Machine) provenIn(tx *store.Tx, live *session.Live, event, method string, prove func() (bool, error)) error {
 	if _, err := tx.HoldUser(live.UserID); err != nil {
 		return err

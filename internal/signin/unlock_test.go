@@ -40,6 +40,31 @@ func TestUnlockByPIN(t *testing.T) {
 	})
 }
 
+func TestARightPINForgivesAfterAnHour(t *testing.T) {
+	forEach(t, func(t *testing.T, c clinic) {
+		nurse := c.Add(identity.Nurse)
+		b := c.NewDevice()
+		b.SignIn(nurse)
+		miss := func(n int) {
+			c.lock(b)
+			for range n {
+				refused(t, c.unlock(b, wrongPIN), "wrong_pin")
+			}
+			ok(t, c.unlock(b, nurse.PIN))
+		}
+		miss(4)
+		c.Advance(time.Hour + time.Second)
+		miss(0)
+		miss(3)
+		c.lock(b)
+		refused(t, c.unlock(b, wrongPIN), "wrong_pin")
+		refused(t, c.unlock(b, wrongPIN), "session_ended") // the fifth, right ones between them or not
+		if !c.signedOut(b) {
+			t.Error("the session goes on")
+		}
+	})
+}
+
 func TestFiveWrongPINsEndThatSessionOnly(t *testing.T) {
 	forEach(t, func(t *testing.T, c clinic) {
 		nurse, doctor := c.Add(identity.Nurse), c.Add(identity.Doctor)

@@ -880,8 +880,9 @@ func (t systemQueries) ResetCount(k string) error {
 	return t.q.resetCount(t.ctx, k)
 }
 
+// Not within an hour of a wrong PIN: the person's ledger would stop the PIN before the session's five are reached.
 func (t *Tx) ResetSessionPinMisses(id string) error {
-	return t.q.resetSessionPinMisses(t.ctx, resetSessionPinMissesParams{WorkspaceID: t.workspace, ID: id})
+	return t.q.resetSessionPinMisses(t.ctx, resetSessionPinMissesParams{WorkspaceID: t.workspace, Now: t.micros(), ID: id})
 }
 
 // A new key has nothing to do with what was tried with the old one.

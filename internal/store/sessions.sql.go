@@ -670,16 +670,20 @@ func (q *Queries) replaceSuccessor(ctx context.Context, arg replaceSuccessorPara
 }
 
 const resetSessionPinMisses = `-- name: resetSessionPinMisses :exec
-UPDATE session SET pin_misses = 0 WHERE workspace_id = $1 AND id = $2
+UPDATE session SET pin_misses = 0 WHERE session.workspace_id = $1 AND session.id = $2 AND NOT EXISTS (
+    SELECT 1 FROM pin_miss WHERE pin_miss.workspace_id = session.workspace_id AND pin_miss.user_id = session.user_id
+    AND pin_miss.device_id = session.device_id AND pin_miss.at > CAST($3 AS BIGINT) - 3600000000)
 `
 
 type resetSessionPinMissesParams struct {
 	WorkspaceID string
 	ID          string
+	Now         int64
 }
 
+// Not within an hour of a wrong PIN: the person's ledger would stop the PIN before the session's five are reached.
 func (q *Queries) resetSessionPinMisses(ctx context.Context, arg resetSessionPinMissesParams) error {
-	_, err := q.db.ExecContext(ctx, resetSessionPinMisses, arg.WorkspaceID, arg.ID)
+	_, err := q.db.ExecContext(ctx, resetSessionPinMisses, arg.WorkspaceID, arg.ID, arg.Now)
 	return err
 }
 

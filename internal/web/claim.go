@@ -48,7 +48,7 @@ func (s *Web) claim(c *call) error {
 	c.space.Name = is.Workspace
 	codes := revealed(out.RecoveryCodes)
 	if out.Key == "" {
-		return c.afterKey(out.Email, codes)
+		return c.afterKey(out.Name, out.Email, codes)
 	}
 	return c.show(http.StatusOK, view.KeyOncePage(view.KeyOnce{Frame: c.frame(), Action: view.PostClaimSaved(c.claimToken().Reveal()), Name: out.Name, Identifier: out.Email,
 		Address: s.signInAddress(), Key: identity.FormatKey(out.Key), RecoveryCodes: codes}))
@@ -57,18 +57,19 @@ func (s *Web) claim(c *call) error {
 // claimSaved goes on once the key was kept. Everything comes along in the form:
 // nothing is kept here, and nobody else could make use of it.
 func (s *Web) claimSaved(c *call) error {
+	c.space.Name = c.field("clinic")
 	if again, ok := c.keptKey(view.PostClaimSaved(c.claimToken().Reveal())); !ok {
 		return c.show(http.StatusUnprocessableEntity, view.KeyOncePage(again))
 	}
-	return c.afterKey(c.field("identifier"), c.form["recovery_code"])
+	return c.afterKey(c.field("name"), c.field("identifier"), c.form["recovery_code"])
 }
 
 // afterKey shows the recovery codes, where there are some, and leads to sign-in.
-func (c *call) afterKey(identifier string, codes []string) error {
+func (c *call) afterKey(name, identifier string, codes []string) error {
 	if len(codes) == 0 {
 		return c.done(view.PageSignIn+"?resume=0", "claimed")
 	}
-	return c.show(http.StatusOK, view.RecoverySheetPage(view.RecoverySheet{Frame: c.frame(), Name: identifier, Identifier: identifier, Address: c.signInAddress(),
+	return c.show(http.StatusOK, view.RecoverySheetPage(view.RecoverySheet{Frame: c.frame(), Name: name, Identifier: identifier, Address: c.signInAddress(),
 		Codes: codes, MadeAt: c.Now(), Next: view.Link{Label: "Sign in", URL: view.PageSignIn + "?resume=0"}}))
 }
 
@@ -79,7 +80,7 @@ func (c *call) keptKey(action string) (view.KeyOnce, bool) {
 	if view.LastTwoMatch(key, c.form.Get("last_two")) {
 		return view.KeyOnce{}, true
 	}
-	return view.KeyOnce{Frame: c.frame(), Action: action, Name: c.field("identifier"), Identifier: c.field("identifier"), Address: c.signInAddress(), Key: key,
+	return view.KeyOnce{Frame: c.frame(), Action: action, Name: c.field("name"), Identifier: c.field("identifier"), Address: c.signInAddress(), Key: key,
 		RecoveryCodes: c.form["recovery_code"], Errors: view.FieldErrors{"last_two": "These are not the last two of your key. Read them again."}}, false
 }
 

@@ -68,6 +68,8 @@ func (c *call) problem(err error) error {
 			v.Title, v.Next = "Not in emergency access", view.Link{Label: "Back to the emergency", URL: view.PageEmergency}
 		case "break_glass_unavailable":
 			v.Title, v.Paper = "Emergency access cannot be opened now", true
+		case "already_set_up":
+			v.Title = "This server is set up already"
 		case "cross_site":
 			v.Title = "Not from that page"
 		}

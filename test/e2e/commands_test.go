@@ -95,6 +95,16 @@ func TestCommandsBesideAServer(t *testing.T) {
 				t.Errorf("doctor: %s is %s and doesn't say what to do", check.Name, check.Status)
 			}
 		}
+		ill := map[string]string{"keys": "MITRAL_KEK_FILE=" + filepath.Join(c.home, "none.kek")}
+		if !db.embedded() {
+			ill["record owner"] = "MITRAL_DATABASE=" + db.owner // who serves must not own the record
+		}
+		for name, setting := range ill {
+			o := c.runWith("", []string{setting}, "doctor", "--json").is(1).says(name)
+			if !strings.Contains(o.stdout, `"red"`) {
+				t.Errorf("the doctor fails for %s, but nothing is red: %s", name, o.stdout)
+			}
+		}
 		if nurse.state() != "active" {
 			t.Error("commands beside the server ended a session")
 		}

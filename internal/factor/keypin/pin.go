@@ -29,7 +29,7 @@ func (r Refusal) Code() string { return string(r) }
 func (r Refusal) Error() string {
 	switch r {
 	case ErrPINFormat:
-		return "a PIN is digits only, and has its exact number of them"
+		return "a PIN is four digits, or six where the clinic has chosen that"
 	case ErrPINTooEasy:
 		return "too easy to guess: choose another"
 	case ErrPINUsed:

@@ -92,7 +92,8 @@ type Claim struct {
 }
 
 // KeyOnce shows a new key, once. Its form is for the password manager too: it
-// posts `identifier`, `key`, `last_two`, and `recovery_code` once for each, to
+// posts `identifier`, `key`, `last_two`, `recovery_code` once for each, and the
+// person's and the clinic's `name` and `clinic` for the sheet's print, to
 // Action, which compares last_two with the end of key (LastTwoMatch) and
 // answers with this page again or with RecoverySheet. Nothing needs to be kept
 // between the two: all of it comes back in the form.

@@ -54,7 +54,10 @@ UPDATE session SET pin_misses = pin_misses + 1,
 WHERE workspace_id = @workspace_id AND id = @id AND state <> 'ended' RETURNING *;
 
 -- name: resetSessionPinMisses :exec
-UPDATE session SET pin_misses = 0 WHERE workspace_id = @workspace_id AND id = @id;
+-- Not within an hour of a wrong PIN: the person's ledger would stop the PIN before the session's five are reached.
+UPDATE session SET pin_misses = 0 WHERE session.workspace_id = @workspace_id AND session.id = @id AND NOT EXISTS (
+    SELECT 1 FROM pin_miss WHERE pin_miss.workspace_id = session.workspace_id AND pin_miss.user_id = session.user_id
+    AND pin_miss.device_id = session.device_id AND pin_miss.at > CAST(@now AS BIGINT) - 3600000000);
 
 -- name: freshenSession :exec
 UPDATE session SET fresh_at = @now, factor_used = CASE WHEN CAST(@factor_used AS BIGINT) > 0 THEN 1 ELSE factor_used END, rev = rev + 1, changed_at = @now
