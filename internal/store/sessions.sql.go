@@ -860,7 +860,7 @@ func (q *Queries) touchSession(ctx context.Context, arg touchSessionParams) erro
 }
 
 const unlockSession = `-- name: unlockSession :execrows
-UPDATE session SET state = 'active', locked_at = 0, lock_expires_at = 0, last_activity = $1, pin_misses = 0,
+UPDATE session SET state = 'active', locked_at = 0, lock_expires_at = 0, last_activity = $1,
     skey_prev_hash = skey_hash, skey_hash = $2, skey_sealed = $3, skey_rotated_at = $1,
     fresh_at = CASE WHEN CAST($4 AS BIGINT) > 0 THEN $1 ELSE fresh_at END, rev = rev + 1, changed_at = $1
 WHERE workspace_id = $5 AND id = $6 AND state IN ('locked', 'parked') AND lock_expires_at > $1

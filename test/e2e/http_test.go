@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,9 +54,6 @@ func (n *node) callerWith(jar http.CookieJar) *caller {
 // at is the same browser, speaking to another node.
 func (c *caller) at(n *node) *caller { return n.callerWith(c.jar) }
 
-// stranger is another browser, at the same node.
-func (c *caller) stranger() *caller { return c.node.caller() }
-
 // reply is what came back.
 type reply struct {
 	t      *testing.T
@@ -73,12 +69,6 @@ func (c *caller) get(path string) reply { c.t.Helper(); return c.do(http.MethodG
 func (c *caller) post(path string, body any, headers ...string) reply {
 	c.t.Helper()
 	return c.do(http.MethodPost, path, body, headers...)
-}
-
-// form posts a page's form.
-func (c *caller) form(path string, values url.Values) reply {
-	c.t.Helper()
-	return c.send(http.MethodPost, path, "application/x-www-form-urlencoded", strings.NewReader(values.Encode()))
 }
 
 func (c *caller) do(method, path string, body any, headers ...string) reply {
@@ -189,24 +179,6 @@ func (r reply) number(path string) float64 {
 		r.t.Fatalf("%s: no number at %s: %.600s", r.what, path, r.body)
 	}
 	return n
-}
-
-// list is at as a list of objects.
-func (r reply) list(path string) []map[string]any {
-	r.t.Helper()
-	items, ok := r.at(path).([]any)
-	if !ok {
-		r.t.Fatalf("%s: no list at %s: %.600s", r.what, path, r.body)
-	}
-	var out []map[string]any
-	for _, item := range items {
-		o, ok := item.(map[string]any)
-		if !ok {
-			r.t.Fatalf("%s: %s holds other than objects", r.what, path)
-		}
-		out = append(out, o)
-	}
-	return out
 }
 
 // state is how the caller's session stands: "active", "locked", or "" signed

@@ -35,7 +35,7 @@ UPDATE session SET state = 'parked', locked_at = @now, lock_expires_at = @lock_e
 WHERE workspace_id = @workspace_id AND id = @id AND state IN ('active', 'locked');
 
 -- name: unlockSession :execrows
-UPDATE session SET state = 'active', locked_at = 0, lock_expires_at = 0, last_activity = @now, pin_misses = 0,
+UPDATE session SET state = 'active', locked_at = 0, lock_expires_at = 0, last_activity = @now,
     skey_prev_hash = skey_hash, skey_hash = @skey_hash, skey_sealed = @skey_sealed, skey_rotated_at = @now,
     fresh_at = CASE WHEN CAST(@fresh AS BIGINT) > 0 THEN @now ELSE fresh_at END, rev = rev + 1, changed_at = @now
 WHERE workspace_id = @workspace_id AND id = @id AND state IN ('locked', 'parked') AND lock_expires_at > @now;
