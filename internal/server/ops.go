@@ -186,17 +186,16 @@ func VerifyAudit(ctx context.Context, c Config, in VerifyInput) (VerifyReport, e
 		if err != nil {
 			return VerifyReport{}, advise("check --checkpoint", "the checkpoint cannot be read (%v)", err)
 		}
-		note, ok := audit.FindCheckpoint(string(b))
-		if !ok {
-			return VerifyReport{}, advise("save the mail or the print whole, from the log's name to the signature", "there is no checkpoint in %s", in.CheckpointFile)
-		}
-		input.Checkpoint = note
+		input.Checkpoint = string(b)
 	}
 	db, err := store.OpenReadOnly(store.Config{URL: c.DatabaseURL.Reveal(), Log: quiet()})
 	if err != nil {
 		return VerifyReport{}, inWords(err)
 	}
 	r, err := record.Verify(ctx, db, input)
+	if errors.Is(err, record.ErrNoSavedCheckpoint) {
+		err = advise("save the mail or the print whole, from the log's name to the signature", "there is no checkpoint in %s", in.CheckpointFile)
+	}
 	if err = errors.Join(err, db.Close()); err != nil {
 		return VerifyReport{}, inWords(err)
 	}
