@@ -13,7 +13,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/mitral-health/mitral/internal/audit"
 	"github.com/mitral-health/mitral/internal/breakglass"
 	"github.com/mitral-health/mitral/internal/directory"
 	"github.com/mitral-health/mitral/internal/edge"
@@ -32,15 +31,8 @@ type Config struct {
 	BreakGlass *breakglass.BreakGlass
 	Recorder   *record.Recorder
 	Keys       *keyring.Ring
-	// Witness passes the gate of one of Mitral's own acts that only reads (the
-	// role's right, then a fresh proof) and records e, all in one transaction.
-	// A refusal leaves the event of that instead. Needed.
-	Witness func(ctx context.Context, who signin.Who, action, operation string, e audit.Event) error
 	// Export is record.Export on the store. Needed.
 	Export func(ctx context.Context, in record.ExportInput, w io.Writer) error
-	// NewRecoveryCodes gives who ten new recovery codes in place of the old
-	// (action factors). Where it is nil they are not offered.
-	NewRecoveryCodes func(ctx context.Context, who signin.Who) ([]identity.Secret, error)
 	// Mail says whether messages can leave by mail.
 	Mail bool
 	// Version is shown in the OpenAPI document.
@@ -67,7 +59,7 @@ type API struct {
 // New makes the API with all its routes.
 func New(c Config) (*API, error) {
 	if c.Sessions == nil || c.Signin == nil || c.Directory == nil || c.BreakGlass == nil || c.Recorder == nil || c.Keys == nil ||
-		c.Witness == nil || c.Export == nil || c.Now == nil {
+		c.Export == nil || c.Now == nil {
 		return nil, errors.New("httpapi: a field of Config is missing")
 	}
 	if c.Log == nil {

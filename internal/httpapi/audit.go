@@ -60,7 +60,7 @@ type eventsAnswer struct {
 }
 
 func (a *API) auditEvents(ctx context.Context, who signin.Who, in *eventsInput) (*eventsAnswer, error) {
-	err := a.Witness(ctx, who, policy.ActAuditRead, "list-events", audit.Event{Type: "audit.read", Outcome: audit.Success, Detail: audit.Detail{"what": "events"}})
+	err := a.Signin.Witness(ctx, who, policy.ActAuditRead, "list-events", audit.Event{Type: "audit.read", Outcome: audit.Success, Detail: audit.Detail{"what": "events"}})
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (a *API) export(ctx context.Context, who signin.Who, in *exportInput) (*fil
 			detail[name] = t.UTC().Format(time.RFC3339)
 		}
 	}
-	err := a.Witness(ctx, who, policy.ActAuditExport, "export-events", audit.Event{Type: "audit.export", Outcome: audit.Success, Detail: detail})
+	err := a.Signin.Witness(ctx, who, policy.ActAuditExport, "export-events", audit.Event{Type: "audit.export", Outcome: audit.Success, Detail: detail})
 	if err != nil {
 		return nil, err
 	}

@@ -19,8 +19,6 @@ import (
 	"github.com/mitral-health/mitral/internal/httpapi"
 	"github.com/mitral-health/mitral/internal/mitraltest"
 	"github.com/mitral-health/mitral/internal/record"
-	"github.com/mitral-health/mitral/internal/signin"
-	"github.com/mitral-health/mitral/internal/store"
 )
 
 // desk is a clinic behind the chain and this API, over real HTTP.
@@ -56,12 +54,6 @@ func deskOf(t *testing.T, c *mitraltest.Clinic) *desk {
 	e, err := edge.New(edge.Config{Sessions: d.Sessions, Signin: d.Signin, PublicURL: public, Now: d.DB.Clock().Now, Log: log})
 	must(t, err)
 	d.api, err = httpapi.New(httpapi.Config{Sessions: d.Sessions, Signin: d.Signin, Directory: d.Directory, BreakGlass: b, Recorder: d.Recorder, Keys: d.Keys,
-		Witness: func(ctx context.Context, who signin.Who, action, operation string, e audit.Event) error {
-			return d.Signin.Act(ctx, who, who.Live.WorkspaceID, action, operation, nil, func(tx *store.Tx) error {
-				_, err := tx.Record(e)
-				return err
-			})
-		},
 		Export: func(ctx context.Context, in record.ExportInput, w io.Writer) error {
 			return record.Export(ctx, d.DB, in, w)
 		},

@@ -304,10 +304,7 @@ type codesAnswer struct {
 }
 
 func (a *API) recoveryCodes(ctx context.Context, who signin.Who, _ *emptyInput) (*codesAnswer, error) {
-	if a.NewRecoveryCodes == nil {
-		return nil, a.factorsOf(ctx, who, "new-recovery-codes", notOffered())
-	}
-	codes, err := a.NewRecoveryCodes(ctx, who)
+	codes, err := a.Directory.NewRecoveryCodes(ctx, who)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func (k *core) doors(demo bool, token *setupToken) (http.Handler, error) {
 		return nil, err
 	}
 	api, err := httpapi.New(httpapi.Config{Sessions: k.sessions, Signin: k.signin, Directory: k.directory, BreakGlass: k.breakglass,
-		Recorder: k.recorder, Keys: k.keys, Witness: k.signin.Witness, Export: k.export, NewRecoveryCodes: k.directory.NewRecoveryCodes, Mail: k.config.Mail.URL != "" || demo, Now: k.db.Clock().Now, Version: Version().Version, Stopping: k.stopping, Log: k.log})
+		Recorder: k.recorder, Keys: k.keys, Export: k.export, Mail: k.config.Mail.URL != "" || demo, Now: k.db.Clock().Now, Version: Version().Version, Stopping: k.stopping, Log: k.log})
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +41,8 @@ func (k *core) doors(demo bool, token *setupToken) (http.Handler, error) {
 		return nil, err
 	}
 	pages := web.Config{Sessions: k.sessions, Signin: k.signin, Directory: k.directory, BreakGlass: k.breakglass, Recorder: k.recorder,
-		Keys: k.keys, PublicURL: public, Now: k.db.Clock().Now, Credentials: k.credentials, EndSessions: k.directory.EndSessions,
-		NewRecoveryCodes: k.directory.NewRecoveryCodes, SetupToken: token.good, Checks: k.healthChecks,
+		Keys: k.keys, PublicURL: public, Now: k.db.Clock().Now,
+		SetupToken: token.good, Checks: k.healthChecks,
 		Mail: k.config.Mail.URL != "" || demo, SMS: len(k.config.SMS) > 0 || demo, Version: Version().Version, Log: k.log}
 	if demo {
 		if pages.Demo, err = k.demoPages(public); err != nil {
@@ -82,11 +82,6 @@ func (k *core) nearby() string {
 		return k.config.PublicURL
 	}
 	return "http://" + net.JoinHostPort(host, port)
-}
-
-func (k *core) credentials(ctx context.Context, workspaceID, userID string) (web.Credentials, error) {
-	c, err := k.directory.Credentials(ctx, workspaceID, userID)
-	return web.Credentials(c), err
 }
 
 // healthChecks are doctor's findings for the console.

@@ -27,7 +27,7 @@ func (c *call) account() (view.Account, error) {
 	if err != nil {
 		return view.Account{}, err
 	}
-	own, err := c.Credentials(c.ctx(), c.live.WorkspaceID, c.live.UserID)
+	own, err := c.Directory.Credentials(c.ctx(), c.live.WorkspaceID, c.live.UserID)
 	if err != nil {
 		return view.Account{}, err
 	}
@@ -36,12 +36,9 @@ func (c *call) account() (view.Account, error) {
 		return view.Account{}, err
 	}
 	v := view.Account{Identifier: c.live.Email, ConfirmedAt: c.live.FreshAt, KeyMade: own.KeyMade, OldKeyStops: own.OldKeyStops, PINChanged: own.PINSet,
-		PINLength: doc.PIN.Length, Sessions: sessionRows(list), CodesLeft: own.CodesLeft}
+		PINLength: doc.PIN.Length, Sessions: sessionRows(list), CodesLeft: own.CodesLeft, CodesTotal: own.CodesTotal}
 	if doc.PIN.MaxAgeDays > 0 && !own.PINSet.IsZero() {
 		v.PINDue = own.PINSet.AddDate(0, 0, doc.PIN.MaxAgeDays)
-	}
-	if c.NewRecoveryCodes != nil {
-		v.CodesTotal = own.CodesTotal
 	}
 	entries, err := c.Recorder.Events(c.ctx(), c.live.WorkspaceID, record.Filter{User: c.live.UserID, Limit: 12})
 	if err != nil {
@@ -144,13 +141,10 @@ func (s *Web) keySaved(c *call) error {
 
 // newRecoveryCodes makes ten new ones in place of the old, and shows them once.
 func (s *Web) newRecoveryCodes(c *call) error {
-	if s.NewRecoveryCodes == nil {
-		return s.nothingHere(c)
-	}
 	who, err := c.who(policy.ActFactors)
 	var codes []identity.Secret
 	if err == nil {
-		codes, err = s.NewRecoveryCodes(c.ctx(), who)
+		codes, err = s.Directory.NewRecoveryCodes(c.ctx(), who)
 	}
 	if err != nil {
 		return c.confirm(err, asking{act: "make new recovery codes", detail: "The old ones stop at once.", back: view.PageAccount})

@@ -160,7 +160,7 @@ func (c *call) person() (view.PersonView, error) {
 	if v.Roles, err = c.roles(); err != nil {
 		return v, err
 	}
-	own, err := c.Credentials(c.ctx(), c.live.WorkspaceID, u.ID)
+	own, err := c.Directory.Credentials(c.ctx(), c.live.WorkspaceID, u.ID)
 	if err != nil {
 		return v, err
 	}
@@ -293,7 +293,7 @@ func (s *Web) signPersonOut(c *call) error {
 	id := c.r.PathValue("id")
 	who, err := c.who(policy.ActUsers)
 	if err == nil {
-		err = s.EndSessions(c.ctx(), who, id)
+		err = s.Directory.EndSessions(c.ctx(), who, id)
 	}
 	if err != nil {
 		return c.confirm(err, asking{act: "sign out " + c.nameOf(id), back: view.PersonURL(id)})

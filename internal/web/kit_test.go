@@ -3,7 +3,6 @@ package web_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"html"
 	"io"
 	"log/slog"
@@ -16,7 +15,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/mitral-health/mitral/internal/audit"
 	"github.com/mitral-health/mitral/internal/breakglass"
@@ -60,7 +58,7 @@ func open(t *testing.T, c *mitraltest.Clinic, publicURL string, more ...func(*we
 		Recorder: d.Recorder, PublicURL: publicURL, Log: log})
 	need(t, err)
 	config := web.Config{Sessions: d.Sessions, Signin: d.Signin, Directory: d.Directory, BreakGlass: b, Recorder: d.Recorder, Keys: d.Keys,
-		PublicURL: public, Now: d.DB.Clock().Now, Credentials: d.credentials, EndSessions: d.Directory.EndSessions, NewRecoveryCodes: d.Directory.NewRecoveryCodes, Mail: true, Version: "Mitral test", Log: log,
+		PublicURL: public, Now: d.DB.Clock().Now, Mail: true, Version: "Mitral test", Log: log,
 		SetupToken: func(token string) bool { return d.token.Equal(identity.Secret(token)) },
 		Checks: func(context.Context) []view.HealthCheck {
 			return []view.HealthCheck{{Name: "Clock", Detail: "It is right.", Tone: view.Good}}
@@ -122,41 +120,6 @@ func newEmptyDesk(t *testing.T, publicURL string, apps ...session.App) *desk {
 	c.Directory, err = directory.New(directory.Config{DB: c.DB, Keys: c.Keys, Sessions: c.Sessions, Signin: c.Signin, Outbox: c.Outbox, PublicURL: publicURL, Log: log})
 	need(t, err)
 	return open(t, c, publicURL)
-}
-
-// credentials is what the server gives the pages.
-func (d *desk) credentials(ctx context.Context, workspaceID, userID string) (web.Credentials, error) {
-	var out web.Credentials
-	err := d.DB.Read(ctx, workspaceID, func(tx *store.Tx) error {
-		keys, err := tx.LiveUserKeys(userID)
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			if made := time.UnixMicro(k.CreatedAt); made.After(out.KeyMade) {
-				out.KeyMade = made
-			}
-		}
-		codes, err := tx.RecoveryCodes(userID)
-		if err != nil {
-			return err
-		}
-		out.CodesTotal = len(codes)
-		for _, code := range codes {
-			if code.UsedAt == 0 {
-				out.CodesLeft++
-			}
-		}
-		pin, err := tx.UserPin(userID)
-		if err == nil {
-			out.PINSet = time.UnixMicro(pin.SetAt)
-		}
-		if errors.Is(err, store.ErrNoRows) {
-			return nil
-		}
-		return err
-	})
-	return out, err
 }
 
 // browser keeps cookies, comes from an address range of its own, and sends forms

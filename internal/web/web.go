@@ -10,7 +10,6 @@ import (
 
 	"github.com/mitral-health/mitral/internal/breakglass"
 	"github.com/mitral-health/mitral/internal/directory"
-	"github.com/mitral-health/mitral/internal/identity"
 	"github.com/mitral-health/mitral/internal/keyring"
 	"github.com/mitral-health/mitral/internal/notify"
 	"github.com/mitral-health/mitral/internal/record"
@@ -31,15 +30,6 @@ type Config struct {
 	PublicURL *url.URL
 	// Now is the time of the store's clock. Needed.
 	Now func() time.Time
-
-	// Credentials says what a person of a workspace has to sign in with. Needed.
-	Credentials func(ctx context.Context, workspaceID, userID string) (Credentials, error)
-	// EndSessions ends every session of a person, as an act of who (action
-	// users), and records it. Needed.
-	EndSessions func(ctx context.Context, who signin.Who, userID string) error
-	// NewRecoveryCodes gives who ten new recovery codes in place of the old
-	// (action factors). Where it is nil, pages do not offer it.
-	NewRecoveryCodes func(ctx context.Context, who signin.Who) ([]identity.Secret, error)
 
 	// SetupToken reports whether a token is the one in the printed setup
 	// address. Where it is nil, setup works on loopback only.
@@ -67,15 +57,6 @@ type Demo struct {
 	Chart http.Handler
 }
 
-// Credentials is what a person has to sign in with, and what is under way for
-// them. Times are zero for what is not there.
-type Credentials struct {
-	KeyMade, OldKeyStops  time.Time
-	PINSet                time.Time
-	CodesLeft, CodesTotal int // recovery codes
-	ClaimUntil            time.Time
-}
-
 // Web is Mitral's own pages. It is safe for concurrent use.
 type Web struct {
 	Config
@@ -87,7 +68,7 @@ type Web struct {
 // New makes the pages.
 func New(c Config) (*Web, error) {
 	if c.Sessions == nil || c.Signin == nil || c.Directory == nil || c.BreakGlass == nil || c.Recorder == nil || c.Keys == nil ||
-		c.PublicURL == nil || c.PublicURL.Host == "" || c.Now == nil || c.Credentials == nil || c.EndSessions == nil {
+		c.PublicURL == nil || c.PublicURL.Host == "" || c.Now == nil {
 		return nil, errors.New("web: a field of Config is missing")
 	}
 	if c.Log == nil {
