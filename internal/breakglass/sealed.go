@@ -593,16 +593,19 @@ func (s *sealedStart) makeVisitor(tx *store.Tx) error {
 
 // attach puts a session of the person inside the grant that is open for them.
 func (s *sealedStart) attach(tx *store.Tx, g store.Grant, who string, out *opened) error {
+	n, err := tx.LendSealedCode(s.code.ID, g.ID)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return errLost // it opened this very grant a moment ago: judged anew, as a used code
+	}
 	out.grant, out.attached = g, true
 	if who == IdentityClaimed && g.Identity != IdentityClaimed {
 		if err := tx.SetGrantIdentity(g.ID, IdentityClaimed); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.LendSealedCode(s.code.ID, g.ID); err != nil {
-		return err
-	}
-	var err error
 	out.eventID, err = tx.Record(about(g, audit.Event{Type: "break_glass.attach", Outcome: audit.Success, Actor: audit.CodeActor(s.code.Label),
 		User: s.subject.ID, Detail: audit.Detail{"ref": g.Ref, "category": s.in.Category, "reason": s.in.Reason, "identity": who}}))
 	if err != nil {
