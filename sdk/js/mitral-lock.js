@@ -433,7 +433,7 @@ button,a,input{display:inline-grid;place-items:center;min-height:44px;padding:.3
 :focus-visible{outline:3px solid var(--go);outline-offset:2px}
 #return{background:var(--go);color:var(--bg)}#help{color:var(--red);border:2px solid}
 #curtain{visibility:visible;min-width:100%;min-height:100%;border:0;padding:1rem;background:var(--bg)}
-#curtain[open]{display:grid;place-items:center}#ask{margin:auto}#ask::backdrop{background:#0b1719b3}
+#curtain[open]{display:grid;place-items:center}#ask{margin:auto;width:calc(100% - 1rem)}#ask::backdrop{background:#0b1719b3}
 .card{display:grid;gap:1rem;width:100%;max-width:25rem;padding:1.5rem;border:1px solid #7584864d;border-radius:18px;background:var(--card)}
 form,label{display:grid;gap:.6rem}label span{font-weight:600}
 input{width:100%;height:56px;font-size:1.6rem;letter-spacing:.5em}

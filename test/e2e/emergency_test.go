@@ -274,6 +274,7 @@ func (c *clinic) emergencySealed(t *testing.T) {
 
 	form.Front()
 	form.ClickNamed("button", "End emergency access now")
+	form.WaitText("h1", "Emergency access has ended")
 	form.WaitText("main", ref)
 	form.Axe()
 	b.Front()

@@ -491,7 +491,10 @@ func (s *secrets) keep(list ...string) {
 		if len(secret) < 8 { // PINs and claim codes may be part of any number
 			continue
 		}
-		s.list = append(s.list, secret, strings.ReplaceAll(secret, "-", ""))
+		s.list = append(s.list, secret)
+		if bare := strings.ReplaceAll(secret, "-", ""); bare != secret {
+			s.list = append(s.list, bare)
+		}
 	}
 }
 

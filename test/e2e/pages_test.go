@@ -1,7 +1,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,7 +59,7 @@ func (g *gallery) shoot(b *mitraltest.Page, name string) {
 			b.Axe()
 			b.Size(width, mitraltest.Eval[int](b, "Math.max(innerHeight, document.documentElement.scrollHeight)")) // so that a curtain covers all of it
 			scheme := map[bool]string{true: "dark", false: "light"}[dark]
-			b.Screenshot(filepath.Join(g.folder, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)))
+			g.picture(b, fmt.Sprintf("%s-%d-%s", name, width, scheme))
 		}
 	}
 	b.Size(1280, 800)
@@ -114,6 +119,64 @@ func (g *gallery) setup() {
 	g.shoot(b, "setup-done")
 }
 
+// picture takes one, and keeps it with 256 colours: a third of the bytes.
+func (g *gallery) picture(b *mitraltest.Page, name string) {
+	g.t.Helper()
+	file := filepath.Join(g.folder, name+".png")
+	b.Screenshot(file)
+	f, err := os.Open(file)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	full, err := png.Decode(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		g.t.Fatal(err)
+	}
+	if f, err = os.Create(file); err != nil {
+		g.t.Fatal(err)
+	}
+	encoder := png.Encoder{CompressionLevel: png.BestCompression}
+	if err := errors.Join(encoder.Encode(f, paletted(full)), f.Close()); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// paletted chooses the commonest colours, but none that is hardly another than
+// one before, so that a rare accent is kept as well.
+func paletted(full image.Image) *image.Paletted {
+	bounds, count := full.Bounds(), map[color.RGBA]int{}
+	at := func(x, y int) color.RGBA { return color.RGBAModel.Convert(full.At(x, y)).(color.RGBA) }
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			count[at(x, y)]++
+		}
+	}
+	const tellApart = 48 // the square of a distance in RGB
+	var colours color.Palette
+	for _, c := range slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int { return count[b] - count[a] }) {
+		if len(colours) > 0 {
+			near := colours.Convert(c).(color.RGBA)
+			r, g, b := int(near.R)-int(c.R), int(near.G)-int(c.G), int(near.B)-int(c.B)
+			if r*r+g*g+b*b <= tellApart {
+				continue
+			}
+		}
+		if colours = append(colours, c); len(colours) == 256 {
+			break
+		}
+	}
+	small, index := image.NewPaletted(bounds, colours), map[color.RGBA]uint8{}
+	for c := range count {
+		index[c] = uint8(colours.Index(c))
+	}
+	for y := bounds.Min.Y; y < bounds.Max.Y; y++ {
+		for x := bounds.Min.X; x < bounds.Max.X; x++ {
+			small.SetColorIndex(x, y, index[at(x, y)])
+		}
+	}
+	return small
+}
+
 // print takes a picture of a page as it is printed.
 func (g *gallery) print(b *mitraltest.Page, name string) {
 	g.seen = append(g.seen, name)
@@ -122,7 +185,7 @@ func (g *gallery) print(b *mitraltest.Page, name string) {
 	}
 	b.Media("print")
 	b.Size(794, 1123) // A4
-	b.Screenshot(filepath.Join(g.folder, name+".png"))
+	g.picture(b, name)
 	b.Media("")
 	b.Size(1280, 800)
 }
@@ -200,7 +263,7 @@ func (g *gallery) newcomer(n *node, nurse person) {
 	b.WaitText("h1", "Sealed record")
 	g.shoot(b, "chart-sealed")
 	b.Click("a[href$='P-1001']")
-	b.Type("#note", draft)
+	b.Type("#note", " "+draft)
 	b.ClickNamed("button", "Export")
 	b.WaitFocused(confirmPIN)
 	g.shoot(b, "chart-confirm")

@@ -253,19 +253,24 @@ func (c *clinic) sleepingLaptop(t *testing.T) {
 	b.Click("#note")
 	mitraltest.Eval[bool](b, `document.getElementById('note').select() ?? true`)
 	b.Press(draft)
+	sleep := func(d time.Duration) {
+		t.Helper()
+		mitraltest.Eval[bool](b, `delete window.firstPaint`)
+		b.Freeze()
+		c.clock.advance(d)
+		b.Advance(d)
+		b.Resume()
+		b.WaitFor("!!window.firstPaint")
+		if got := mitraltest.Eval[string](b, `JSON.stringify(window.firstPaint)`); got != `{"covered":true,"open":true,"note":false}` {
+			t.Errorf("at the first paint after %s the page is %s", d, got)
+		}
+	}
 	mitraltest.Eval[bool](b, `!!document.addEventListener('resume', () => requestAnimationFrame(() => {
 		window.firstPaint = {covered: document.documentElement.hasAttribute('mitral-covered'),
 			open: document.querySelector('mitral-lock').shadowRoot.getElementById('curtain').open,
 			note: document.getElementById('note').checkVisibility({visibilityProperty: true})}
 	})) || true`)
-	b.Freeze()
-	c.clock.advance(20 * time.Minute)
-	b.Advance(20 * time.Minute)
-	b.Resume()
-	b.WaitFor("!!window.firstPaint")
-	if got := mitraltest.Eval[string](b, `JSON.stringify(window.firstPaint)`); got != `{"covered":true,"open":true,"note":false}` {
-		t.Errorf("at the first paint the page is %s", got)
-	}
+	sleep(20 * time.Minute)
 	covered(t, b)
 	b.WaitFocused(curtainPIN)
 	b.Press(c.nurse.pin)
@@ -275,10 +280,7 @@ func (c *clinic) sleepingLaptop(t *testing.T) {
 	}
 
 	// A short nap covers too, and shows the page again by itself.
-	b.Freeze()
-	b.Advance(3 * time.Minute)
-	c.clock.advance(3 * time.Minute)
-	b.Resume()
+	sleep(3 * time.Minute)
 	b.WaitGone(curtain)
 	if got := b.Value("#note"); got != draft {
 		t.Errorf("after the nap the draft is %q", got)
