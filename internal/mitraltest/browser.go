@@ -230,7 +230,8 @@ func (p *Page) Follow(act func()) *Page {
 	p.tb.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, browserPatience)
 	defer cancel()
-	opened := chromedp.WaitNewTarget(ctx, func(i *target.Info) bool { return i.Type == "page" })
+	here := chromedp.FromContext(p.ctx).Target.TargetID // other tests open tabs, too
+	opened := chromedp.WaitNewTarget(ctx, func(i *target.Info) bool { return i.Type == "page" && i.OpenerID == here })
 	act()
 	var id target.ID
 	select {
