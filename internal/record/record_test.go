@@ -2,10 +2,10 @@ package record_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,7 +67,9 @@ func TestAwaitReturnsTheCheckpointOverTheEvent(t *testing.T) {
 			}
 			text, err := os.ReadFile(water)
 			must(t, err)
-			if !strings.Contains(string(text), c.Root.String()) {
+			var mark struct{ Size int64 }
+			must(t, json.Unmarshal(text, &mark))
+			if mark.Size < c.Size { // a later checkpoint may be there by now
 				t.Errorf("the checkpoint of %d leaves left before the high water was on the disk: %s", c.Size, text)
 			}
 			proof, err := r.Inclusion(ctx, 0, index, c.Size)
