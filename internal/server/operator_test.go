@@ -11,6 +11,7 @@ import (
 
 	"github.com/mitral-health/mitral/internal/identity"
 	"github.com/mitral-health/mitral/internal/server"
+	"github.com/mitral-health/mitral/internal/store"
 )
 
 // installation is a server's configuration over folders of its own.
@@ -117,6 +118,62 @@ func TestF49BackupsAreEntriesAndNeedTheHost(t *testing.T) {
 		t.Errorf("the restore is not the beginning of a new log:\n%s", restored)
 	}
 	withKey.verify()
+}
+
+// TestF03ALoadedBackupRevivesNothing: killed right after a backup was loaded,
+// before the new log begins, a restore has brought no code back to life.
+func TestF03ALoadedBackupRevivesNothing(t *testing.T) {
+	ctx := context.Background()
+	clinic := newInstallation(t, filepath.Join(t.TempDir(), "data"), t.TempDir())
+	set := clinic.setup()
+	file := filepath.Join(t.TempDir(), "backup.mitral")
+	if err := server.Backup(ctx, clinic.Config, file); err != nil {
+		t.Fatal(err)
+	}
+	spent := func(db *store.DB) (n int) {
+		t.Helper()
+		err := db.Read(ctx, set.Workspace.ID, func(tx *store.Tx) error {
+			codes, err := tx.SealedCodes()
+			if len(codes) != 2 {
+				t.Errorf("%d sealed codes", len(codes))
+			}
+			for _, c := range codes {
+				if c.UsedAt > 0 {
+					n++
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before, err := store.Open(store.Config{URL: clinic.DatabaseURL.Reveal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := spent(before); n != 0 {
+		t.Errorf("%d codes are spent where they were made", n)
+	}
+	after, err := store.Open(store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "mitral.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(after.Migrate(ctx, ""), after.Load(ctx, f, func(string, []store.FirstKeyset) error { return nil }), f.Close())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := spent(after); n != 2 {
+		t.Errorf("%d of 2 codes are spent after loading", n)
+	}
+	if err := errors.Join(before.Close(), after.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestF29LeavesNameNobody: the record, which nobody can change, holds no names,

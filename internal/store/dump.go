@@ -139,12 +139,30 @@ func (db *DB) Load(ctx context.Context, r io.Reader, usable func(installationID 
 	if err == nil {
 		err = loadedKeysets(ctx, conn, usable)
 	}
+	if err == nil {
+		err = spendLoaded(ctx, New(conn), db.clock.Now().UnixMicro())
+	}
 	if err != nil {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return db.classify(err)
 	}
 	_, err = conn.ExecContext(ctx, "COMMIT")
 	return db.classify(err)
+}
+
+// spendLoaded ends sessions and grants and spends one-time things of a backup in
+// the transaction that brings them back: a restore that is killed before its
+// new log begins has revived nothing.
+func spendLoaded(ctx context.Context, q *Queries, now int64) error {
+	if _, err := q.endAllSessions(ctx, endAllSessionsParams{EndReason: "restored", Now: now}); err != nil {
+		return err
+	}
+	for _, spend := range []func(context.Context, int64) (int64, error){q.voidAllClaims, q.spendAllSealedCodes, q.spendAllRecoveryCodes, q.expireAllGrants} {
+		if _, err := spend(ctx, now); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (db *DB) load(ctx context.Context, conn *sql.Conn, r io.Reader) error {
